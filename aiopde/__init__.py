@@ -1,0 +1,48 @@
+"""
+Entries that can be removed while they are being read: Linux procfs for async Python.
+
+General layout: one private module for each kernel object, each importing only from those below
+it in the README's drawing. Users import from here; private paths never show, not even in
+tracebacks.
+"""
+
+from ._credentials import ROOT, Credentials
+from ._entry import EntryStatistics, ProcDirEntry
+from ._errors import EntryRemovedError, HandlerError
+from ._file import DEFAULT_POLLMASK, MAX_RW_COUNT, Mapping, ProcFile
+from ._open_file import File
+from ._ops import ProcOps
+from ._procfs import ProcFS
+from ._seq_file import SEQ_SKIP, SeqFile, SeqOps
+from ._stat import DirEntry, Stat
+from ._usecount import BIAS, UseCount, UseCountStatistics
+
+__all__ = [
+    "BIAS",
+    "DEFAULT_POLLMASK",
+    "MAX_RW_COUNT",
+    "ROOT",
+    "SEQ_SKIP",
+    "Credentials",
+    "DirEntry",
+    "EntryRemovedError",
+    "EntryStatistics",
+    "File",
+    "HandlerError",
+    "Mapping",
+    "ProcDirEntry",
+    "ProcFS",
+    "ProcFile",
+    "ProcOps",
+    "SeqFile",
+    "SeqOps",
+    "Stat",
+    "UseCount",
+    "UseCountStatistics",
+]
+
+# Tracebacks, pickles and documentation should name the path users import from.
+for _name in __all__:
+    if isinstance(globals()[_name], type):
+        globals()[_name].__module__ = __name__
+del _name

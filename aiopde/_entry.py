@@ -1,0 +1,481 @@
+"""One node of the tree: its name, its attributes, its use count (struct proc_dir_entry)."""
+
+from __future__ import annotations
+
+import heapq
+import os
+import stat
+from dataclasses import dataclass
+from errno import EACCES, EPERM
+from typing import TYPE_CHECKING, Any, Final, Protocol, Self, final
+
+from ._errors import error
+from ._ops import NO_OPS
+from ._stat import DirEntry, Stat
+from ._usecount import BIAS, UseCount, UseCountStatistics
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import TracebackType
+
+    from ._credentials import Credentials
+    from ._open_file import File
+    from ._ops import ProcOps
+
+PROC_DYNAMIC_FIRST: Final = 0xF0000000
+"""The first inode number given out, as in fs/proc/generic.c."""
+PERMISSIONS: Final = 0o7777
+
+
+@dataclass(frozen=True, slots=True)
+class EntryStatistics(UseCountStatistics):
+    """A frozen snapshot of a :class:`ProcDirEntry`: of its use count, and what hangs on it."""
+
+    open_files: int
+    """How many open files still wait for their release."""
+    state: str
+    """
+    ``"live"``; ``"unlinked"`` (its name is gone, nothing else yet); ``"dying"`` (new calls are
+    refused, some are still inside); ``"releasing"`` (none is inside, files are being released);
+    ``"gone"``.
+    """
+
+
+class Tree(Protocol):
+    """What an entry needs of the tree it stands in (a ProcFS)."""
+
+    inodes: InodeNumbers
+
+    async def remove_entry(self, entry: ProcDirEntry) -> None:
+        """Remove the entry and all below it, or join whoever does."""
+
+
+@final
+class InodeNumbers:
+    """Gives out the lowest free inode number from 0xF0000000 (``proc_inum_ida``)."""
+
+    __slots__ = ("_free", "_next")
+
+    def __init__(self) -> None:
+        self._free: list[int] = []
+        self._next = PROC_DYNAMIC_FIRST
+
+    def take(self) -> int:
+        """Return the lowest number nobody holds."""
+        if self._free:
+            return heapq.heappop(self._free)
+        self._next += 1
+        return self._next - 1
+
+    def give_back(self, number: int) -> None:
+        """Make *number* free for the next entry."""
+        heapq.heappush(self._free, number)
+
+
+@final
+class Children:
+    """
+    The entries below one entry, in the kernel's order: shorter names first, then by bytes.
+
+    The kernel keeps a red-black tree in that order. A dict and a list sorted when somebody wants
+    to see it is several times faster to fill and to look up, and takes a third of the memory.
+    The list is kept until a name is added; taking its first entries away leaves it in order.
+    """
+
+    __slots__ = ("_by_name", "_descending")
+
+    def __init__(self) -> None:
+        self._by_name: dict[str, ProcDirEntry] = {}
+        self._descending: list[ProcDirEntry] | None = None
+
+    def __len__(self) -> int:
+        return len(self._by_name)
+
+    def __iter__(self) -> Iterator[ProcDirEntry]:
+        """Go through the entries in order; what is added or taken away meanwhile is not seen."""
+        return iter(self._sorted()[::-1])
+
+    def get(self, name: str) -> ProcDirEntry | None:
+        """Return the entry of that name, if there is one."""
+        return self._by_name.get(name)
+
+    def first(self) -> ProcDirEntry | None:
+        """Return the first entry in order, if there is any."""
+        return self._sorted()[-1] if self._by_name else None
+
+    def add(self, entry: ProcDirEntry) -> None:
+        """Add an entry whose name is not there."""
+        self._by_name[entry.name] = entry
+        self._descending = None
+
+    def take(self, entry: ProcDirEntry) -> None:
+        """Take an entry away that is there."""
+        del self._by_name[entry.name]
+        if self._descending and self._descending[-1] is entry:
+            self._descending.pop()
+        else:
+            self._descending = None
+
+    def _sorted(self) -> list[ProcDirEntry]:
+        if self._descending is None:
+            self._descending = sorted(self._by_name.values(), key=_rank, reverse=True)
+        return self._descending
+
+
+def _rank(entry: ProcDirEntry) -> tuple[int, bytes]:
+    name = os.fsencode(entry.name)
+    return len(name), name
+
+
+class ProcDirEntry(UseCount):
+    """
+    An entry of the tree: a file, directory, symlink or mount point.
+
+    Made by :meth:`ProcFS.create` and its like, never directly. It is an async context manager and
+    an ``anyio.abc.AsyncResource``: leaving the block removes it. Its use count can be used like
+    any other :class:`UseCount`: its removal waits for those inside.
+
+    Attributes may be changed at any time, and what is set is what ``stat`` shows from then on.
+
+    Linux: ``struct proc_dir_entry``, fs/proc/internal.h.
+    """
+
+    # A million of these may exist: no dict, nothing that is not needed by a file nobody opens.
+    __slots__ = (
+        "_children",
+        "_gid",
+        "_holders",
+        "_mode",
+        "_removal",
+        "_size",
+        "_uid",
+        "data",
+        "ino",
+        "nlink",
+        "open_files",
+        "ops",
+        "parent",
+    )
+
+    def __init__(
+        self,
+        name: str,
+        mode: int,
+        *,
+        parent: ProcDirEntry | None,
+        ops: ProcOps = NO_OPS,
+        data: Any = None,
+        fast_acquire: bool = False,
+    ) -> None:
+        self.name = name
+        self._fast_acquire = fast_acquire
+        self._in_use = 0
+        self._completion = None
+        self._mode = mode
+        self._size = 0
+        self.parent: ProcDirEntry = self if parent is None else parent
+        self._uid: int = 0 if parent is None else parent._uid
+        self._gid: int = 0 if parent is None else parent._gid
+        self.nlink = 2 if stat.S_ISDIR(mode) else 1
+        self.ino = 1
+        self.ops = ops
+        self.data = data
+        self._children: Children | None = None
+        # Every open file, in the order their opens finished. The kernel lists only those with a
+        # release handler; here removal also shuts each file's own count (see File).
+        self.open_files: dict[File, None] | None = None
+        # Files that outlived the entry, once it is gone; the last of them frees the number.
+        self._holders = 0
+        # The removal under way, for those who join it.
+        self._removal: Any = None
+
+    # -- what it is -----------------------------------------------------------------------------
+
+    def __repr__(self) -> str:
+        numbers = self.statistics()
+        files = f" open_files={numbers.open_files}" if numbers.open_files else ""
+        mode = stat.filemode(self._mode)
+        return f"<{type(self).__name__} {self.path!r} {mode} in_use={numbers.in_use}{files} {numbers.state}>"
+
+    @property
+    def path(self) -> str:
+        """The full path, with the mount point in front; also of an entry that is gone."""
+        names: list[str] = []
+        entry = self
+        while entry.parent is not entry:
+            names.append(entry.name)
+            entry = entry.parent
+        return "/".join([entry.name, *reversed(names)])
+
+    @property
+    def type(self) -> int:
+        """``stat.S_IFREG``, ``S_IFDIR`` or ``S_IFLNK``."""
+        return stat.S_IFMT(self._mode)
+
+    def is_dir(self) -> bool:
+        """Tell whether it is a directory or a mount point."""
+        return stat.S_ISDIR(self._mode)
+
+    @property
+    def permanent(self) -> bool:
+        """Whether it can only go with the whole tree."""
+        return self.ops.permanent
+
+    @property
+    def mode(self) -> int:
+        """The permission bits, 0 to 0o7777; may be changed."""
+        return stat.S_IMODE(self._mode)
+
+    @mode.setter
+    def mode(self, mode: int) -> None:
+        if not 0 <= mode <= PERMISSIONS:
+            msg = f"mode must be permission bits, 0 to 0o7777, not {mode:#o}"
+            raise ValueError(msg)
+        self._mode = stat.S_IFMT(self._mode) | mode
+
+    @property
+    def uid(self) -> int:
+        """The owner, >= 0; taken from the parent at creation; may be changed (proc_set_user)."""
+        return self._uid
+
+    @uid.setter
+    def uid(self, uid: int) -> None:
+        self._uid = _not_negative("uid", uid)
+
+    @property
+    def gid(self) -> int:
+        """The group, >= 0; taken from the parent at creation; may be changed (proc_set_user)."""
+        return self._gid
+
+    @gid.setter
+    def gid(self, gid: int) -> None:
+        self._gid = _not_negative("gid", gid)
+
+    @property
+    def size(self) -> int:
+        """What stat says, in bytes, >= 0; may be changed (proc_set_size). Reads do not heed it."""
+        return self._size
+
+    @size.setter
+    def size(self, size: int) -> None:
+        self._size = _not_negative("size", size)
+
+    def stat(self) -> Stat:
+        """Return the attributes as they are now."""
+        return Stat(self._mode, self.ino, self.nlink, self._uid, self._gid, self._size)
+
+    def chmod(self, mode: int, cred: Credentials) -> None:
+        """Change the permission bits on behalf of *cred*; the entry keeps them."""
+        self._refuse_mount_point()
+        if cred.uid not in {0, self._uid}:
+            raise error(EPERM, self.path, "only its owner may change the mode")
+        self.mode = mode & PERMISSIONS
+
+    def chown(self, uid: int, gid: int, cred: Credentials) -> None:
+        """Change owner and group on behalf of *cred*; -1 leaves one as it is."""
+        self._refuse_mount_point()
+        mine = cred.uid == self._uid and uid in {-1, self._uid}
+        if cred.uid != 0 and not (mine and (gid in {-1, self._gid} or cred.in_group(gid))):
+            raise error(EPERM, self.path, "only the superuser may change the owner")
+        if not self.is_dir():
+            self._mode &= ~stat.S_ISUID
+            if self._mode & stat.S_IXGRP:
+                self._mode &= ~stat.S_ISGID
+        self.uid = self._uid if uid == -1 else uid
+        self.gid = self._gid if gid == -1 else gid
+
+    def _refuse_mount_point(self) -> None:
+        if isinstance(self, MountPoint):
+            raise error(EPERM, self.path, "a mount point stays as it is")
+
+    def check(self, cred: Credentials, mask: int) -> None:
+        """Raise ``EACCES`` unless the mode bits allow *cred* what *mask* says."""
+        if not cred.allows(self._mode, self._uid, self._gid, mask):
+            raise error(EACCES, self.path)
+
+    def listing(self) -> list[DirEntry]:
+        """Return the lines of a directory, ``.`` and ``..`` first."""
+        dots = [DirEntry(".", stat.S_IFDIR, self.ino), DirEntry("..", stat.S_IFDIR, self.parent.ino)]
+        return dots + [child.as_dirent() for child in self.children]
+
+    def as_dirent(self) -> DirEntry:
+        """Return the line this entry has in a listing."""
+        return DirEntry(self.name, self.type, self.ino)
+
+    @property
+    def in_use(self) -> int:
+        """How many calls are inside its handlers, on any of its open files."""
+        inside = super().in_use
+        for file in self.open_files or ():
+            # Once dying, a busy file counts as one call in the entry's own number: see kill().
+            inside += file.in_use - (self._in_use < 0 and file.in_use > 0)
+        return inside
+
+    @property
+    def fast_acquire(self) -> bool:
+        """Whether calls skip the checkpoint they need not make."""
+        return self._fast_acquire
+
+    @property
+    def linked(self) -> bool:
+        """Whether its parent still lists it under its name."""
+        siblings = self.parent._children
+        return self.parent is self or (siblings is not None and siblings.get(self.name) is self)
+
+    def statistics(self) -> EntryStatistics:
+        """Return a frozen snapshot, for debugging and for tests."""
+        open_files = len(self.open_files or ())
+        return EntryStatistics(self.in_use, self.removing, open_files, self._state())
+
+    def _state(self) -> str:
+        if self._in_use >= 0:
+            return "live" if self.linked else "unlinked"
+        if self._in_use != BIAS:
+            return "dying"
+        return "gone" if self._removal is GONE else "releasing"
+
+    # -- its place in the tree ------------------------------------------------------------------
+
+    @property
+    def children(self) -> Children:
+        """The entries below it; an empty collection where there are none."""
+        return NO_CHILDREN if self._children is None else self._children
+
+    def add_child(self, child: ProcDirEntry) -> None:
+        """Make *child* visible below this entry, at once and whole (``proc_register``)."""
+        if self._children is None:
+            self._children = Children()
+        self._children.add(child)
+        if child.is_dir():
+            self.nlink += 1
+
+    def unlink(self) -> None:
+        """Take its name out of the parent, which is free for another at once."""
+        self.parent.children.take(self)
+        if self.is_dir():
+            self.parent.nlink -= 1
+
+    @property
+    def tree(self) -> Tree:
+        """The tree it belongs to, or belonged to."""
+        entry = self.parent
+        while entry.parent is not entry:
+            entry = entry.parent
+        return entry.tree
+
+    # -- its removal ----------------------------------------------------------------------------
+
+    def kill(self) -> bool:
+        """
+        Refuse every call from now on, opens and calls on open files alike.
+
+        Each open file counts its own calls (see :class:`File`). One that has calls inside becomes
+        one more user of the entry here, until the last of them is out.
+        """
+        if self._in_use < 0:
+            return False
+        for file in self.open_files or ():
+            self._in_use += file.kill()
+        return super().kill()
+
+    def gone(self) -> None:
+        """Note that removal is over: what still holds the number are files left open."""
+        self._removal = GONE
+        if self._holders == 0:
+            self.tree.inodes.give_back(self.ino)
+
+    def add_file(self, file: File) -> None:
+        """Note an open file, which removal will shut and release; one too late is dead already."""
+        if self._removal is GONE:
+            self.add_holder()
+            return
+        if self.open_files is None:
+            self.open_files = {}
+        self.open_files[file] = None
+        if self._in_use < 0:
+            file.kill()
+
+    def add_holder(self) -> None:
+        """Note a file that outlives its release: it pins the inode number until it is closed."""
+        self._holders += 1
+
+    def put_holder(self) -> None:
+        """Note that a file which outlived its release was closed at last."""
+        self._holders -= 1
+        if self._holders == 0 and self._removal is GONE:
+            self.tree.inodes.give_back(self.ino)
+
+    async def remove(self) -> None:
+        """
+        Remove the entry and everything below it; return when all of it is gone.
+
+        Unlinking and refusing come first, before anything is waited for: from then on its name is
+        free, opens get ``ENOENT``, calls on open files the dead value of their operation. Then
+        the calls inside are waited for, and each file still open is released, newest first,
+        children before their directory. Files left open stay open, and dead.
+
+        A checkpoint. Whoever comes second waits for the first, and returns when it is gone; on
+        an entry that is gone it returns at once. If cancelled, it raises at once and the removal
+        goes on without it; ``await`` it again to join.
+
+        Raises:
+            OSError: ``EINVAL``: it, or something below it, is permanent; nothing was changed.
+            ExceptionGroup: Release handlers failed. Everything was released all the same.
+
+        Linux: ``proc_remove``, fs/proc/generic.c.
+        """
+        await self.tree.remove_entry(self)
+
+    async def aclose(self) -> None:
+        """Do what :meth:`remove` does."""
+        await self.remove()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        await self.remove()
+
+
+@final
+class ProcRoot(ProcDirEntry):
+    """The directory everything hangs on; its own parent (``proc_root``)."""
+
+    __slots__ = ("_tree",)
+
+    def __init__(self, mountpoint: str, tree: Tree, *, fast_acquire: bool) -> None:
+        super().__init__(mountpoint, stat.S_IFDIR | 0o555, parent=None, fast_acquire=fast_acquire)
+        self._tree = tree
+
+    @property
+    def tree(self) -> Tree:
+        """The tree it is the root of."""
+        return self._tree
+
+    def gone(self) -> None:
+        """Note that the whole tree is gone."""
+        self._removal = GONE
+
+
+@final
+class MountPoint(ProcDirEntry):
+    """A directory that stays empty for good (``proc_create_mount_point``)."""
+
+    __slots__ = ()
+
+
+GONE: Final = object()
+"""What ``_removal`` is once there is nothing left to join."""
+NO_CHILDREN: Final = Children()
+
+
+def _not_negative(what: str, value: int) -> int:
+    if value < 0:
+        msg = f"{what} must be >= 0, not {value}"
+        raise ValueError(msg)
+    return value

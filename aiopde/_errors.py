@@ -1,0 +1,64 @@
+"""The errors of this package: ``OSError``s with the errno Linux gives."""
+
+from __future__ import annotations
+
+import os
+from errno import EBADF, EINVAL, EIO, ENOENT, ENOTTY
+from typing import Final, final
+
+# What the proc_reg_* functions of fs/proc/inode.c answer once removal has begun.
+# Callers written for /proc already handle these, so they are kept to the letter.
+_ERRNO_WHEN_REMOVED: Final = {
+    "open": ENOENT,
+    "readlink": EINVAL,
+    "lseek": EINVAL,
+    "ioctl": ENOTTY,
+    "compat_ioctl": ENOTTY,
+}
+
+
+@final
+class EntryRemovedError(OSError):
+    """
+    The entry was removed before this call began; *errno* is the one Linux gives.
+
+    ``ENOENT`` for open, ``EINVAL`` for lseek and readlink, ``ENOTTY`` for ioctl,
+    ``EIO`` for everything else. *call* names the refused operation, *filename* the entry.
+    """
+
+    def __init__(self, call: str, path: str) -> None:
+        errno = _ERRNO_WHEN_REMOVED.get(call, EIO)
+        super().__init__(errno, f"cannot {call}: the entry was removed", path)
+        self.call = call
+
+    def __reduce__(self) -> tuple[type[EntryRemovedError], tuple[str, str]]:
+        # OSError pickles its own three arguments; ours are others.
+        return EntryRemovedError, (self.call, self.filename)
+
+
+@final
+class HandlerError(OSError):
+    """
+    A handler returned what no caller can use: a mistake of the handler's author.
+
+    Linux passes such a value on. Here it is an error of that one call (``EINVAL`` for open,
+    as in Linux, ``EIO`` for the others) that says which handler and what it returned.
+    """
+
+    def __init__(self, call: str, path: str, why: str) -> None:
+        super().__init__(EINVAL if call == "open" else EIO, why, path)
+        self.call = call
+
+    def __reduce__(self) -> tuple[type[HandlerError], tuple[str, str, str]]:
+        return HandlerError, (self.call, self.filename, self.strerror or "")
+
+
+def error(errno: int, path: str, why: str = "") -> OSError:
+    """Make the ``OSError`` for *errno*; *why* says more than the standard text does."""
+    text = os.strerror(errno)
+    return OSError(errno, f"{text}: {why}" if why else text, path)
+
+
+def bad_file(call: str) -> OSError:
+    """Make the error of a call on a closed file, or one not opened for it."""
+    return OSError(EBADF, f"cannot {call}: the file is closed, or not open for that")

@@ -1,0 +1,881 @@
+"""A file descriptor: the calls a user makes on an open file (the proc_reg_* functions)."""
+
+from __future__ import annotations
+
+import mmap as mmap_module
+import os
+import select
+import stat
+from errno import EACCES, EFAULT, EINVAL, EIO, EISDIR, ENODEV, ENOTDIR, ENOTTY, EPERM, ESPIPE
+from typing import TYPE_CHECKING, Any, Final, Self, cast, final
+
+import anyio
+from anyio.abc import AsyncResource
+from anyio.lowlevel import checkpoint
+
+from ._credentials import ROOT
+from ._errors import EntryRemovedError, bad_file, error
+from ._open_file import CLOSED, File
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Iterable
+    from types import TracebackType
+
+    from ._credentials import Credentials
+    from ._entry import ProcDirEntry
+    from ._ops import ProcOps
+    from ._stat import DirEntry, Stat
+
+MAX_RW_COUNT: Final = 0x7FFFF000
+"""The most bytes one read or write moves, as in Linux."""
+DEFAULT_POLLMASK: Final = select.POLLIN | select.POLLOUT | select.POLLRDNORM | select.POLLWRNORM
+"""What poll says where there is no handler to ask: 0x145."""
+_ALWAYS_POLLED: Final = select.POLLERR | select.POLLHUP
+_ENOIOCTLCMD: Final = 515
+# Numbers the VFS answers before any handler of a regular file is asked: FIOCLEX, FIONCLEX, ...
+_VFS_IOCTLS_OK: Final = frozenset({0x5451, 0x5450})
+# ... and those that write to a user's memory, of which there is none here: FIBMAP, FIGETBSZ,
+# FIONREAD, FIONBIO, FIOASYNC, FIOQSIZE.
+_VFS_IOCTLS_EFAULT: Final = frozenset({1, 2, 0x541B, 0x5421, 0x5452, 0x5460})
+
+
+class ProcFile(AsyncResource):
+    """
+    An open file of the tree: what a file descriptor is to a process.
+
+    Made by :meth:`ProcFS.open`. Any task may use it or close it; it belongs to none. Leaving an
+    ``async with`` block closes it. Removal of the entry leaves it open, and dead: calls on it
+    then get the error Linux gives, as an :class:`EntryRemovedError`.
+
+    Every call on it is a checkpoint, *before* anything happens: a call that was cancelled there
+    did nothing, and one that got through to its handler is not cancelled after the handler's
+    success. On entries with *fast_acquire* a call is a checkpoint only if it waits.
+
+    Cancelling a call cancels its handler, which has then left; nothing is counted any more.
+    """
+
+    __slots__ = ("_file",)
+
+    def __init__(self, file: File) -> None:
+        self._file = file
+
+    def __repr__(self) -> str:
+        return f"<ProcFile {self._file!r}>"
+
+    # -- read and write -------------------------------------------------------------------------
+
+    async def read(self, size: int = MAX_RW_COUNT) -> bytes:
+        """
+        Run the read handler at the file position, and advance that by what it returned.
+
+        A second reader of the same open file waits for the first; readers of other files do not.
+
+        Args:
+            size: Most bytes to return, >= 0; by default as many as one call may.
+
+        Returns:
+            0 to *size* bytes. Fewer than asked is not yet the end of the file, ``b""`` is.
+
+        Raises:
+            EntryRemovedError: ``EIO``: removal began before this call. A call that is inside its
+                handler by then is waited for and ends as if nothing were.
+            OSError: ``EIO``: there is no read handler; ``EBADF``: not open for reading, or
+                closed; ``EISDIR``: a directory; whatever else the handler raised.
+
+        Linux: ``proc_reg_read``, fs/proc/inode.c.
+        """
+        await checkpoint()
+        return await self._read(size)
+
+    # The hot path, written out: a helper, a context manager or a decorator would each cost more
+    # than the guard itself. One attribute tells a file nobody is inside of (0) from one that is
+    # busy or going away, and leaving is as cheap as long as nobody else came meanwhile.
+    async def _read(self, size: int = MAX_RW_COUNT) -> bytes:
+        file = self._file
+        if file._in_use or size < 0:
+            await file.take_position("read", size)
+        else:
+            file._in_use = 1
+        try:
+            data = await file.entry.ops.reader(file, size, file.pos)  # type: ignore[misc]
+            if type(data) is not bytes or len(data) > size:
+                raise file.nonsense("read", data, f"0 to {size} bytes")
+            file.pos += len(data)
+        finally:
+            if file._in_use == 1 and file._queue is None:
+                file._in_use = 0
+            elif file.leave_position():
+                await file.release()
+        return data
+
+    # Nothing can run beside a plain function, so it needs to be let in, but not to be counted.
+    async def _read_plain(self, size: int = MAX_RW_COUNT) -> bytes:
+        file = self._file
+        if file._in_use == 0 <= size:
+            return _read_now(file, size)
+        await file.take_position("read", size)
+        try:
+            return _read_now(file, size)
+        finally:
+            await file.leave_position_and_release()
+
+    async def _read_absent(self, size: int = MAX_RW_COUNT) -> bytes:
+        raise self._file.refuse_absent("read", EIO)
+
+    async def _read_bad(self, size: int = MAX_RW_COUNT) -> bytes:
+        raise bad_file("read")
+
+    async def write(self, data: bytes) -> int:
+        """
+        Run the write handler at the file position, and advance that by what it took.
+
+        Args:
+            data: What to write: ``bytes``, or what can be made into them without guessing.
+
+        Returns:
+            How many bytes the handler took, 0 to ``len(data)``.
+
+        Raises:
+            EntryRemovedError: ``EIO``: removal began before this call.
+            OSError: ``EIO``: there is no write handler; ``EBADF``: not open for writing, or
+                closed; whatever else the handler raised.
+            TypeError: *data* is text: encode it.
+
+        Linux: ``proc_reg_write``.
+        """
+        await checkpoint()
+        return await self._write(data)
+
+    async def _write(self, data: bytes) -> int:
+        data = as_bytes(data)
+        file = self._file
+        if file._in_use:
+            await file.take_position("write")
+        else:
+            file._in_use = 1
+        try:
+            taken = await file.entry.ops.write(file, data, file.pos)  # type: ignore[misc]
+            file.pos += file.checked_count(taken, len(data))
+        finally:
+            if file._in_use == 1 and file._queue is None:
+                file._in_use = 0
+            elif file.leave_position():
+                await file.release()
+        return taken
+
+    async def _write_plain(self, data: bytes) -> int:
+        data = as_bytes(data)
+        file = self._file
+        if file._in_use == 0:
+            return _write_now(file, data)
+        await file.take_position("write")
+        try:
+            return _write_now(file, data)
+        finally:
+            await file.leave_position_and_release()
+
+    async def _write_absent(self, data: bytes) -> int:
+        raise self._file.refuse_absent("write", EIO)
+
+    async def _write_bad(self, data: bytes) -> int:
+        raise bad_file("write")
+
+    # -- elsewhere than at the position ---------------------------------------------------------
+
+    async def pread(self, size: int, offset: int) -> bytes:
+        """
+        Run the read handler at *offset*; the file position stays, and nobody waits for it.
+
+        Args:
+            size: Most bytes to return, >= 0.
+            offset: Where to read, in bytes, >= 0.
+
+        Raises:
+            OSError: As for :meth:`read`; ``EINVAL``: *size* or *offset* is negative.
+        """
+        await checkpoint()
+        return await self._pread(size, offset)
+
+    async def _pread(self, size: int, offset: int) -> bytes:
+        if size < 0 or offset < 0:
+            raise self._error(EINVAL, f"pread({size}, {offset}): both must be >= 0")
+        file = self._for_reading("pread")
+        data = await file.call(file.entry.ops.reader_name, size, offset)
+        return file.checked_bytes(data, size)
+
+    async def readv(self, sizes: Iterable[int]) -> list[bytes]:
+        """
+        Read into several buffers, one after the other, at the file position.
+
+        With *read_iter* that is one call for all of them; else one call for each, until one is
+        not filled.
+
+        Args:
+            sizes: How long each buffer is, each >= 0.
+
+        Returns:
+            What each buffer holds then; the last ones may be short or empty.
+
+        Raises:
+            OSError: As for :meth:`read`. An error after the first buffer was filled is left for
+                the next call to meet.
+        """
+        await checkpoint()
+        return await self._readv(sizes)
+
+    async def _readv(self, sizes: Iterable[int]) -> list[bytes]:
+        sizes = list(sizes)
+        file = self._for_reading("readv")
+        if not any(sizes):
+            return [b""] * len(sizes)
+        await file.take_position("read", min(sizes, default=0))
+        try:
+            if file.entry.ops.read_iter is not None:
+                return _split(await file.read_at_position(sum(sizes)), sizes)
+            return await _read_each(file, sizes)
+        finally:
+            await file.leave_position_and_release()
+
+    async def pwrite(self, data: bytes, offset: int) -> int:
+        """
+        Run the write handler at *offset*; the file position stays, and nobody waits for it.
+
+        Args:
+            data: What to write.
+            offset: Where, in bytes, >= 0.
+
+        Raises:
+            OSError: As for :meth:`write`; ``EINVAL``: *offset* is negative; ``ESPIPE``: a seq
+                file, which has no such thing.
+        """
+        await checkpoint()
+        return await self._pwrite(data, offset)
+
+    async def _pwrite(self, data: bytes, offset: int) -> int:
+        data = as_bytes(data)
+        if offset < 0:
+            raise self._error(EINVAL, f"pwrite(..., {offset}): the offset must be >= 0")
+        file = self._for_pwrite("pwrite")
+        return file.checked_count(await file.call("write", data, offset), len(data))
+
+    async def lseek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """
+        Run the lseek handler, and set the file position to what it returned.
+
+        Args:
+            offset: In bytes; what it counts from is *whence*.
+            whence: ``os.SEEK_SET``, ``SEEK_CUR``, ``SEEK_END``, ``SEEK_DATA`` or ``SEEK_HOLE``.
+
+        Returns:
+            The new position, >= 0.
+
+        Raises:
+            EntryRemovedError: ``EINVAL``: removal began before this call.
+            OSError: ``ESPIPE``: there is no lseek handler (whether or not the entry is there
+                still); ``EINVAL``: no such *whence*; whatever else the handler raised.
+
+        Linux: ``proc_reg_llseek``.
+        """
+        await checkpoint()
+        return await self._lseek(offset, whence)
+
+    async def _lseek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        file = self._live("lseek")
+        if not 0 <= whence <= os.SEEK_HOLE:
+            raise self._error(EINVAL, f"no such whence: {whence}")
+        if file.entry.ops.lseek is None:
+            raise self._error(ESPIPE, "the file has no lseek handler")
+        await file.take_position("lseek")
+        try:
+            pos = await file.run("lseek", offset, whence)
+            if type(pos) is not int or pos < 0:
+                raise file.nonsense("lseek", pos, "the new position, >= 0")
+            file.pos = pos
+        finally:
+            await file.leave_position_and_release()
+        return pos
+
+    # -- the others -----------------------------------------------------------------------------
+
+    async def poll(self, events: int = DEFAULT_POLLMASK | select.POLLPRI) -> int:
+        """
+        Ask the poll handler what is ready now. Does not wait.
+
+        Args:
+            events: What to ask for, of ``select.POLLIN`` and its like.
+
+        Returns:
+            Which of *events* are ready; ``POLLERR`` and ``POLLHUP`` are told unasked. Without a
+            handler, and once removal has begun: readable and writable.
+
+        Linux: ``proc_reg_poll``.
+        """
+        await checkpoint()
+        return await self._poll(events)
+
+    async def _poll(self, events: int = DEFAULT_POLLMASK | select.POLLPRI) -> int:
+        file = self._live("poll")
+        mask = DEFAULT_POLLMASK
+        if file.entry.ops.poll is not None and not file.removing:
+            mask = await file.call("poll")
+            if type(mask) is not int:
+                raise file.nonsense("poll", mask, "a mask of select.POLL*")
+        return mask & (events | _ALWAYS_POLLED)
+
+    async def ioctl(self, cmd: int, arg: Any = 0) -> int:
+        """
+        Run the ioctl handler.
+
+        Args:
+            cmd: The request. A few numbers never reach a handler, as in Linux (FIONREAD, ...).
+            arg: Anything the handler understands.
+
+        Raises:
+            EntryRemovedError: ``ENOTTY``: removal began before this call.
+            OSError: ``ENOTTY``: there is no handler; whatever else the handler raised.
+
+        Linux: ``proc_reg_unlocked_ioctl``, and ``do_vfs_ioctl`` before it.
+        """
+        await checkpoint()
+        return await self._ioctl(cmd, arg)
+
+    async def _ioctl(self, cmd: int, arg: Any = 0) -> int:
+        return await self._run_ioctl("ioctl", cmd, arg)
+
+    async def compat_ioctl(self, cmd: int, arg: Any = 0) -> int:
+        """
+        Run the compat_ioctl handler, as a 32-bit program's ioctl does; else like :meth:`ioctl`.
+        """
+        await checkpoint()
+        return await self._compat_ioctl(cmd, arg)
+
+    async def _compat_ioctl(self, cmd: int, arg: Any = 0) -> int:
+        return await self._run_ioctl("compat_ioctl", cmd, arg)
+
+    async def _run_ioctl(self, op: str, cmd: int, arg: Any) -> int:
+        file = self._live("ioctl")
+        if cmd in _VFS_IOCTLS_OK:
+            return 0
+        if cmd in _VFS_IOCTLS_EFAULT:
+            raise self._error(EFAULT, f"request {cmd:#x} is answered before any handler")
+        if getattr(file.entry.ops, op) is None:
+            raise self._error(ENOTTY, f"the file has no {op} handler")
+        try:
+            result = await file.call(op, cmd, arg)
+        except OSError as exc:
+            if exc.errno == _ENOIOCTLCMD:
+                raise self._error(ENOTTY, f"the {op} handler knows no request {cmd:#x}") from exc
+            raise
+        if type(result) is not int:
+            raise file.nonsense(op, result, "a number")
+        return result
+
+    async def mmap(
+        self,
+        length: int,
+        prot: int = mmap_module.PROT_READ,
+        flags: int = mmap_module.MAP_SHARED,
+    ) -> Mapping:
+        """
+        Run the mmap handler and hold on to what it returned.
+
+        Args:
+            length: In bytes, >= 1.
+            prot: ``mmap.PROT_READ``, ``PROT_WRITE`` or both.
+            flags: ``mmap.MAP_SHARED`` or ``MAP_PRIVATE``.
+
+        Returns:
+            A mapping, which keeps the open file (not the entry) until it is closed: a close of
+            the file meanwhile releases nothing, a removal does.
+
+        Raises:
+            EntryRemovedError: ``EIO``: removal began before this call.
+            OSError: ``EIO``: there is no handler; ``EACCES``: the file is not open for reading,
+                or not for writing as a shared writable mapping wants; ``EINVAL``: *length* is
+                not positive; whatever else the handler raised.
+
+        Linux: ``proc_reg_mmap``.
+        """
+        await checkpoint()
+        return await self._mmap(length, prot, flags)
+
+    async def _mmap(
+        self,
+        length: int,
+        prot: int = mmap_module.PROT_READ,
+        flags: int = mmap_module.MAP_SHARED,
+    ) -> Mapping:
+        file = self._live("mmap")
+        if length <= 0:
+            raise self._error(EINVAL, f"mmap wants a length >= 1, not {length}")
+        if file.removing:
+            raise file.refuse("mmap")
+        shared_writable = prot & mmap_module.PROT_WRITE and flags & mmap_module.MAP_SHARED
+        if not readable(file.flags) or (shared_writable and not writable(file.flags)):
+            raise self._error(EACCES, "the file is not open for that")
+        if file.entry.ops.mmap is None:
+            raise self._error(EIO, "the file has no mmap handler")
+        value = await file.call("mmap", length, prot, flags)
+        return Mapping(file, value)
+
+    async def getdents(self, count: int | None = None) -> list[DirEntry]:
+        """
+        Return the next names of a directory; ``.`` and ``..`` come first.
+
+        The position counts names, so an entry removed before it makes the next one be skipped,
+        as in Linux.
+
+        Args:
+            count: How many at the most, >= 1; None for all that are left.
+
+        Returns:
+            The names, shortest first; an empty list at the end.
+
+        Raises:
+            OSError: ``ENOTDIR``: not a directory; ``EBADF``: closed.
+
+        Linux: ``proc_readdir_de``.
+        """
+        await checkpoint()
+        return await self._getdents(count)
+
+    async def _getdents(self, count: int | None = None) -> list[DirEntry]:
+        self._live("getdents")
+        raise self._error(ENOTDIR)
+
+    # -- what needs no handler ------------------------------------------------------------------
+
+    @property
+    def entry(self) -> ProcDirEntry:
+        """The entry it is open on, there or gone. ``EBADF`` once closed."""
+        return self._live("look at").entry
+
+    @property
+    def file(self) -> File:
+        """The open file that this and its duplicates share. ``EBADF`` once closed."""
+        return self._live("look at")
+
+    @property
+    def flags(self) -> int:
+        """The ``os.O_*`` flags it was opened with (``F_GETFL``). ``EBADF`` once closed."""
+        return self._live("look at").flags
+
+    @property
+    def closed(self) -> bool:
+        """Whether this descriptor was closed."""
+        return self._file is CLOSED
+
+    def tell(self) -> int:
+        """Return the file position; asks no handler (``/proc/self/fdinfo``)."""
+        return self._live("tell").pos
+
+    def dup(self) -> Self:
+        """
+        Return another descriptor of the same open file: one position, one release, at the last
+        close. Not a checkpoint.
+        """
+        file = self._live("dup")
+        file.hold()
+        return type(self)(file)
+
+    def stat(self) -> Stat:
+        """Return the entry's attributes as they are now, there or gone. Not a checkpoint."""
+        return self._live("stat").entry.stat()
+
+    def chmod(self, mode: int, *, cred: Credentials = ROOT) -> None:
+        """Change the entry's permission bits, as :meth:`ProcFS.chmod` does. Not a checkpoint."""
+        self._live("chmod").entry.chmod(mode, cred)
+
+    def chown(self, uid: int, gid: int, *, cred: Credentials = ROOT) -> None:
+        """Change the entry's owner, as :meth:`ProcFS.chown` does. Not a checkpoint."""
+        self._live("chown").entry.chown(uid, gid, cred)
+
+    def truncate(self, size: int) -> None:
+        """
+        Succeed and change nothing, as in procfs. Not a checkpoint.
+
+        Raises:
+            OSError: ``EINVAL``: *size* is negative, or the file is not open for writing.
+        """
+        file = self._live("truncate")
+        if size < 0 or not writable(file.flags) or not stat.S_ISREG(file.entry.type):
+            raise self._error(EINVAL)
+
+    def fsync(self) -> None:
+        """Raise ``EINVAL``: there is nothing to sync here, as in procfs."""
+        self._live("fsync")
+        raise self._error(EINVAL)
+
+    # -- closing --------------------------------------------------------------------------------
+
+    async def aclose(self) -> None:
+        """
+        Close this descriptor; the last one runs the release handler, unless removal did.
+
+        A checkpoint, and it closes also when it is cancelled there: a release handler that has
+        begun is never cut short, and when this call ends, however it ends, release is over.
+        There is one exception, as in Linux: with calls still inside the file, the last of them
+        releases it when it leaves, and this returns at once. Closing twice does nothing.
+
+        Raises:
+            Exception: Whatever the release handler raised. The file is closed all the same.
+
+        Linux: ``proc_reg_release``.
+        """
+        file, self._file = self._file, CLOSED
+        try:
+            await checkpoint()
+        finally:
+            if file is not CLOSED:
+                await file.put()
+
+    async def _aclose(self) -> None:
+        file, self._file = self._file, CLOSED
+        if file is not CLOSED:
+            await file.put()
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    # -- checks ---------------------------------------------------------------------------------
+
+    def _live(self, call: str) -> File:
+        if self._file is CLOSED:
+            raise bad_file(call)
+        return self._file
+
+    def _for_reading(self, call: str) -> File:
+        file = self._live(call)
+        if not readable(file.flags):
+            raise bad_file(call)
+        if file.entry.ops.reader is None:
+            raise file.refuse_absent(call, EIO)
+        return file
+
+    def _for_pwrite(self, call: str) -> File:
+        file = self._live(call)
+        if file.entry.ops.seq is not None:
+            raise self._error(ESPIPE, "a seq file is written at its position only")
+        if not writable(file.flags):
+            raise bad_file(call)
+        if file.entry.ops.write is None:
+            raise file.refuse_absent(call, EIO)
+        return file
+
+    def _error(self, errno: int, why: str = "") -> OSError:
+        return error(errno, self._file.entry.path, why)
+
+
+class _Directory(ProcFile):
+    """A descriptor of a directory; dead or alive makes no difference to it."""
+
+    __slots__ = ()
+
+    async def _read(self, size: int = MAX_RW_COUNT) -> bytes:
+        raise self._directory("read", EISDIR)
+
+    async def _pread(self, size: int, offset: int) -> bytes:
+        raise self._directory("pread", EISDIR)
+
+    async def _readv(self, sizes: Iterable[int]) -> list[bytes]:
+        raise self._directory("readv", EISDIR)
+
+    async def _write(self, data: bytes) -> int:
+        raise bad_file("write")
+
+    async def _mmap(
+        self,
+        length: int,
+        prot: int = mmap_module.PROT_READ,
+        flags: int = mmap_module.MAP_SHARED,
+    ) -> Mapping:
+        raise self._directory("mmap", ENODEV)
+
+    def _directory(self, call: str, errno: int) -> OSError:
+        self._live(call)
+        return self._error(errno)
+
+    async def _lseek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        file = self._live("lseek")
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: file.pos, os.SEEK_END: file.entry.size}.get(whence)
+        if base is None or base + offset < 0:
+            raise self._error(EINVAL, f"lseek({offset}, {whence})")
+        file.pos = base + offset
+        return file.pos
+
+    async def _getdents(self, count: int | None = None) -> list[DirEntry]:
+        if count is not None and count <= 0:
+            raise self._error(EINVAL, f"getdents wants a count >= 1, not {count}")
+        file = self._live("getdents")
+        end = None if count is None else file.pos + count
+        found = file.entry.listing()[file.pos : end]
+        file.pos += len(found)
+        return found
+
+
+class _Path(ProcFile):
+    """A descriptor opened with ``O_PATH``: it names an entry, and that is all."""
+
+    __slots__ = ()
+
+    def _live(self, call: str) -> File:
+        file = super()._live(call)
+        if call in {"look at", "tell", "dup", "stat"}:
+            return file
+        raise bad_file(call)
+
+    async def _read(self, size: int = MAX_RW_COUNT) -> bytes:
+        raise bad_file("read")
+
+    async def _write(self, data: bytes) -> int:
+        raise bad_file("write")
+
+
+@final
+class Mapping(AsyncResource):
+    """
+    What an mmap handler returned, and a hold on the open file it came from.
+
+    It outlives the descriptor, and even the entry; closing it (munmap) gives the file up, which
+    then may be released. Any task may close it.
+    """
+
+    __slots__ = ("_file", "value")
+
+    def __init__(self, file: File, value: Any) -> None:
+        file.hold()
+        self._file = file
+        self.value = value
+
+    def __repr__(self) -> str:
+        return f"<Mapping of {self._file!r}>"
+
+    async def aclose(self) -> None:
+        """Give the mapping up. A checkpoint; closing twice does nothing."""
+        file, self._file = self._file, CLOSED
+        try:
+            await checkpoint()
+        finally:
+            if file is not CLOSED:
+                await file.put()
+
+
+# -- helpers ------------------------------------------------------------------------------------
+
+
+def as_bytes(data: bytes) -> bytes:
+    """Return *data* as ``bytes``; text is refused, since nobody said how to encode it."""
+    if type(data) is bytes:
+        return data
+    if isinstance(data, (bytearray, memoryview, bytes)):
+        return bytes(data)
+    msg = f"write wants bytes, not {type(data).__name__}: pass text.encode(), or use write_text()"
+    raise TypeError(msg)
+
+
+def readable(flags: int) -> bool:
+    """Tell whether a file opened with *flags* may be read."""
+    return flags & os.O_ACCMODE in {os.O_RDONLY, os.O_RDWR}
+
+
+def writable(flags: int) -> bool:
+    """Tell whether a file opened with *flags* may be written."""
+    return flags & os.O_ACCMODE in {os.O_WRONLY, os.O_RDWR}
+
+
+def _read_now(file: File, size: int) -> bytes:
+    data = file.checked_bytes(file.entry.ops.reader(file, size, file.pos), size)  # type: ignore[misc]
+    file.pos += len(data)
+    return data
+
+
+def _write_now(file: File, data: bytes) -> int:
+    taken = file.checked_count(file.entry.ops.write(file, data, file.pos), len(data))  # type: ignore[misc]
+    file.pos += taken
+    return taken
+
+
+def _split(data: bytes, sizes: list[int]) -> list[bytes]:
+    buffers: list[bytes] = []
+    start = 0
+    for size in sizes:
+        buffers.append(data[start : start + size])
+        start += size
+    return buffers
+
+
+async def _read_each(file: File, sizes: list[int]) -> list[bytes]:
+    # The kernel enters the guard anew for each buffer: once removal began, what was read is all.
+    buffers: list[bytes] = []
+    for size in sizes:
+        if buffers and (file.removing or len(buffers[-1]) < sizes[len(buffers) - 1]):
+            break
+        try:
+            buffers.append(await file.read_at_position(size))
+        except OSError:
+            if not buffers:
+                raise
+            break
+    return buffers + [b""] * (len(sizes) - len(buffers))
+
+
+# -- opening ------------------------------------------------------------------------------------
+
+_CALLS: Final = (
+    "read",
+    "pread",
+    "readv",
+    "write",
+    "pwrite",
+    "lseek",
+    "poll",
+    "ioctl",
+    "compat_ioctl",
+    "mmap",
+    "getdents",
+    "aclose",
+)
+_FAST: Final = 1 << 30
+_OPEN_ONLY: Final = os.O_CREAT | os.O_EXCL | os.O_NOCTTY | os.O_TRUNC | os.O_CLOEXEC
+# A descriptor's methods depend on little, so that few classes serve any number of tables.
+_classes: Final[dict[tuple[object, ...], type[ProcFile]]] = {}
+
+
+def handle_class(entry: ProcDirEntry, flags: int) -> type[ProcFile]:
+    """
+    Return the class whose methods serve this entry and access mode.
+
+    What is fixed when an entry is created is chosen here, once for each table of handlers, and
+    not by branches in each call: which handlers exist, which are plain, whether the file may be
+    read or written, and whether a call yields first.
+    """
+    key = flags & (os.O_ACCMODE | os.O_PATH) | (_FAST if entry.fast_acquire else 0)
+    handles = entry.ops.handles
+    if key not in handles:
+        handles[key] = _make_handle_class(entry.ops, flags, fast=entry.fast_acquire)
+    return cast("type[ProcFile]", handles[key])
+
+
+def directory_class(entry: ProcDirEntry, flags: int) -> type[ProcFile]:
+    """Return the class for what is no file: a directory, or anything opened with O_PATH."""
+    base: type[ProcFile] = _Path if flags & os.O_PATH else _Directory
+    return _variant(base, {}, fast=entry.fast_acquire)
+
+
+def _make_handle_class(ops: ProcOps, flags: int, *, fast: bool) -> type[ProcFile]:
+    read = _choose("read", ops.reader, ops.reader_name in ops.awaited, readable(flags))
+    write = _choose("write", ops.write, "write" in ops.awaited, writable(flags))
+    return _variant(ProcFile, {"_read": read, "_write": write}, fast=fast)
+
+
+def _choose(call: str, handler: object, awaited: bool, allowed: bool) -> Any:
+    if not allowed:
+        return getattr(ProcFile, f"_{call}_bad")
+    if handler is None:
+        return getattr(ProcFile, f"_{call}_absent")
+    return getattr(ProcFile, f"_{call}" if awaited else f"_{call}_plain")
+
+
+def _variant(base: type[ProcFile], methods: dict[str, Any], *, fast: bool) -> type[ProcFile]:
+    key = (base, fast, *methods.values())
+    if key not in _classes:
+        if fast:  # the call itself is what else runs after its checkpoint
+            inner = {call: getattr(base, f"_{call}") for call in _CALLS}
+            inner.update({name.removeprefix("_"): method for name, method in methods.items()})
+            methods = {**methods, **inner}
+        namespace = {"__slots__": (), "__doc__": base.__doc__, "__module__": "aiopde"}
+        _classes[key] = type("ProcFile", (base,), {**namespace, **methods})
+    return _classes[key]
+
+
+async def open_entry(entry: ProcDirEntry, flags: int) -> ProcFile:
+    """
+    Open an entry found and allowed: run its open handler, then make the file.
+
+    The record that removal will see is linked before the open leaves the guard. So an open that
+    is inside when removal begins, and succeeds, is released by that removal: the caller then gets
+    a file that is dead on arrival. Nothing is awaited after the handler, so what has succeeded
+    cannot be lost to a cancellation.
+
+    Linux: ``proc_reg_open``.
+    """
+    file = File(entry, flags & ~_OPEN_ONLY)
+    if flags & os.O_PATH or entry.is_dir():
+        entry.add_file(file)
+        return directory_class(entry, flags)(file)
+    if entry.removing:
+        raise EntryRemovedError("open", entry.path)
+    if entry.ops.open is None:
+        entry.add_file(file)
+    else:
+        await _open_inside(entry, file)
+    return handle_class(entry, flags)(file)
+
+
+async def _open_inside(entry: ProcDirEntry, file: File) -> None:
+    entry.use()
+    try:
+        await file.run_open()
+        entry.add_file(file)
+    finally:
+        entry.unuse()
+
+
+async def read_entry(entry: ProcDirEntry) -> bytes:
+    """Open, read to the end and release, inside the guard all the time: no record is needed."""
+    file = await _open_one_shot(entry, os.O_RDONLY)
+    try:
+        if entry.ops.reader is None:
+            raise file.refuse_absent("read", EIO)
+        chunks = [await file.read_at_position(MAX_RW_COUNT)]
+        while chunks[-1]:
+            chunks.append(await file.read_at_position(MAX_RW_COUNT))
+        return chunks[0] if len(chunks) == 2 else b"".join(chunks)
+    finally:
+        await _close_one_shot(file)
+
+
+async def write_entry(entry: ProcDirEntry, data: bytes) -> None:
+    """Open, write everything and release, inside the guard all the time."""
+    file = await _open_one_shot(entry, os.O_WRONLY)
+    try:
+        if entry.ops.write is None:
+            raise file.refuse_absent("write", EIO)
+        while True:
+            taken = file.checked_count(await file.run("write", data, file.pos), len(data))
+            file.pos += taken
+            data = data[taken:]
+            if not data:
+                return
+            if not taken:
+                raise error(EIO, entry.path, f"the write handler left {len(data)} bytes")
+    finally:
+        await _close_one_shot(file)
+
+
+async def _open_one_shot(entry: ProcDirEntry, flags: int) -> File:
+    if not entry.use():
+        raise EntryRemovedError("open", entry.path)
+    file = File(entry, flags)
+    try:
+        await file.run_open()
+    except BaseException:
+        entry.unuse()
+        raise
+    return file
+
+
+async def _close_one_shot(file: File) -> None:
+    try:
+        if file.entry.ops.release_suspends:
+            with anyio.CancelScope(shield=True):
+                await file.run("release")
+        elif file.entry.ops.release is not None:
+            await file.run("release")
+    finally:
+        file.entry.unuse()

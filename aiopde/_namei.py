@@ -1,0 +1,135 @@
+"""From a path to an entry: as a user walks it (fs/namei.c), and as registration names it."""
+
+from __future__ import annotations
+
+import os
+import stat
+from errno import EINVAL, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR
+from typing import TYPE_CHECKING, Final
+
+from ._credentials import MAY_EXEC
+from ._errors import error
+
+if TYPE_CHECKING:
+    from ._credentials import Credentials
+    from ._entry import ProcDirEntry, ProcRoot
+
+NAME_MAX: Final = 255
+"""Bytes in the longest name."""
+_MAX_SYMLINKS: Final = 40
+# Process ids are up to here; a larger number is a name like any other.
+_PIDS_END: Final = 4294967280
+
+
+def walk(
+    root: ProcRoot,
+    path: str,
+    cred: Credentials,
+    *,
+    start: ProcDirEntry | None = None,
+    follow: bool = True,
+) -> ProcDirEntry:
+    """
+    Find the entry a user's path leads to, through symlinks and ``..``.
+
+    There is no cache of names: what is found is in the tree now, and an entry whose removal has
+    begun is not found.
+
+    Raises:
+        OSError: ``ENOENT``, ``ENOTDIR``, ``ELOOP``, or ``EACCES`` for a directory *cred* may
+            not search.
+
+    Linux: ``path_lookupat``, ``proc_lookup_de``.
+    """
+    here = start or root
+    todo = _components(root, path)
+    if path.startswith("/"):
+        here = root
+    links = 0
+    while todo:
+        name = todo.pop()
+        here = _step(here, name, cred)
+        if stat.S_ISLNK(here.type) and (todo or follow):
+            links += 1
+            if links > _MAX_SYMLINKS:
+                raise error(ELOOP, path)
+            target = str(here.data)
+            todo += _components(root, target)
+            here = root if target.startswith("/") else here.parent
+    return here
+
+
+def _components(root: ProcRoot, path: str) -> list[str]:
+    """Split a path into its names, the first one last. A trailing slash becomes a ``.``"""
+    if path.startswith("/"):
+        inside = path.removeprefix(root.name) if root.name != "/" else path
+        if inside == path != root.name and root.name != "/" or inside[:1] not in {"", "/"}:
+            raise error(ENOENT, path, f"absolute paths begin with {root.name}")
+        path = inside
+    names = [name for name in path.split("/") if name]
+    if path.endswith("/") and names:
+        names.append(".")
+    return names[::-1]
+
+
+def _step(here: ProcDirEntry, name: str, cred: Credentials) -> ProcDirEntry:
+    if not here.is_dir():
+        raise error(ENOTDIR, here.path)
+    here.check(cred, MAY_EXEC)
+    if name == ".":
+        return here
+    if name == "..":
+        return here.parent
+    child = here.children.get(name)
+    if child is None or child.removing:
+        raise error(ENOENT, f"{here.path}/{name}")
+    return child
+
+
+def locate(root: ProcRoot, path: str, parent: ProcDirEntry | None) -> tuple[ProcDirEntry, str]:
+    """
+    Split the path of a registration into the entry it is below and the last name.
+
+    Each name before the last must be there exactly so: no ``..``, no symlink is followed, no
+    slash too many. What is there need not be a directory, as in Linux.
+
+    Raises:
+        OSError: ``ENOENT``: a name on the way is missing.
+
+    Linux: ``xlate_proc_name``.
+    """
+    here = parent or root
+    *way, leaf = path.split("/")
+    for name in way:
+        child = here.children.get(name)
+        if child is None:
+            why = f"no entry {name!r} in {here.path!r}; names have no slash in front, as in 'driver/x'"
+            raise error(ENOENT, path, why)
+        here = child
+    return here, leaf
+
+
+def check_name(parent: ProcDirEntry, name: str, *, at_root: bool) -> None:
+    """
+    Refuse a name no entry may have.
+
+    Raises:
+        OSError: ``EINVAL``: empty, ``.``, ``..``, or a process id at the root of the tree;
+            ``ENAMETOOLONG``: more than 255 bytes.
+
+    Linux: ``__proc_create``.
+    """
+    if not name:
+        raise error(EINVAL, parent.path, "the name is empty (a slash at the end?)")
+    if len(os.fsencode(name)) > NAME_MAX:
+        raise error(ENAMETOOLONG, name, f"{len(os.fsencode(name))} bytes, {NAME_MAX} at most")
+    if name in {".", ".."} or "\0" in name:
+        raise error(EINVAL, f"{parent.path}/{name}", f"no entry can be named {name!r}")
+    if at_root and _is_pid(name):
+        raise error(EINVAL, f"{parent.path}/{name}", "at the root a number is a process id")
+
+
+def _is_pid(name: str) -> bool:
+    if not (name.isascii() and name.isdigit()):
+        return False
+    return name == "0" or (name[0] != "0" and int(name) < _PIDS_END)

@@ -1,0 +1,330 @@
+"""One open file: its position, who is inside it, its release (struct file, struct pde_opener)."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final, cast, final
+
+import anyio
+
+from ._errors import EntryRemovedError, HandlerError, bad_file, error
+from ._usecount import BIAS
+
+if TYPE_CHECKING:
+    from ._entry import ProcDirEntry
+
+
+@final
+class _Waiter:
+    """A call that waits for the file position."""
+
+    __slots__ = ("granted", "woken")
+
+    def __init__(self) -> None:
+        self.woken = anyio.Event()
+        self.granted = False
+
+
+class File:
+    """
+    An open file, as its handlers see it: ``struct file``.
+
+    What :meth:`ProcFS.open` returns is a :class:`ProcFile`, a descriptor of it, of which there
+    may be several (``dup``). This one object is what they share, and it stays the same from the
+    open handler to the release handler.
+
+    Linux counts every call in the entry. Here each open file counts the calls made through it,
+    and the entry counts its opens; removal shuts them all and waits for each that is not empty
+    (the kernel's percpu_ref does that, one count for each CPU). So a call touches one object
+    only, and the same number answers three questions at once: is it being removed (negative),
+    is somebody inside whose call uses the file position (Linux: ``f_pos_lock``), and is a close
+    the last to leave (``f_count``).
+    """
+
+    __slots__ = (
+        "_completion",
+        "_descriptors",
+        "_in_use",
+        "_queue",
+        "_shared",
+        "closing",
+        "entry",
+        "flags",
+        "pos",
+        "private_data",
+    )
+
+    entry: ProcDirEntry
+    """The entry it is open on, for as long as it exists."""
+    flags: int
+    """``os.O_*`` flags of the open, without those that only matter to open itself."""
+    pos: int
+    """The position, in bytes; read and write advance it, lseek sets it."""
+    private_data: Any
+    """For the handlers; None at first."""
+
+    def __init__(self, entry: ProcDirEntry, flags: int) -> None:
+        self.entry = entry
+        self.flags = flags
+        self.pos = 0
+        self.private_data = None
+        # Calls inside; BIAS is added when the entry is removed. Of these, _shared is the number
+        # that do not use the position. Of the others there can be one.
+        self._in_use = 0
+        self._shared = 0
+        # Who waits for the position. Also set (if empty) when the last descriptor was closed with
+        # calls inside: whoever leaves must then look, and the last one out releases.
+        self._queue: deque[_Waiter] | None = None
+        self._descriptors = 1
+        # As in struct pde_opener: a release has begun; and who waits for it to end.
+        self.closing = False
+        self._completion: anyio.Event | None = None
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.entry.path!r} pos={self.pos} in_use={self.in_use}>"
+
+    @property
+    def data(self) -> Any:
+        """What the entry was created with (``pde_data``)."""
+        return self.entry.data
+
+    @property
+    def in_use(self) -> int:
+        """How many calls are inside, on any of its descriptors."""
+        return self._in_use if self._in_use >= 0 else self._in_use - BIAS
+
+    @property
+    def removing(self) -> bool:
+        """Whether the entry's removal has begun: every further call is refused."""
+        return self._in_use < 0
+
+    # -- in and out -----------------------------------------------------------------------------
+
+    def refuse(self, call: str) -> OSError:
+        """Make the error of a call that came too late."""
+        return EntryRemovedError(call, self.entry.path)
+
+    def refuse_absent(self, call: str, errno: int) -> OSError:
+        """Make the error of a call there is no handler for, unless it came too late anyway."""
+        if self._in_use < 0:
+            return self.refuse(call)
+        return error(errno, self.entry.path, f"the file has no handler for {call}")
+
+    async def take_position(self, call: str, size: int = 0) -> None:
+        """
+        Let a call in that uses the position, when it is not plainly free: wait for it.
+
+        On return the call is counted and owes a :meth:`leave_position`. Waiting comes before
+        admission, as in Linux: whoever still waits when removal begins is refused.
+        """
+        if size < 0:
+            msg = f"{call} wants a size >= 0, not {size}; leave it out for all there is"
+            raise ValueError(msg)
+        if self._in_use < 0:
+            raise self.refuse(call)
+        if self._in_use == self._shared:
+            self._in_use += 1
+        else:
+            await self._wait_for_position(call)
+
+    async def _wait_for_position(self, call: str) -> None:
+        waiter = _Waiter()
+        if self._queue is None:
+            self._queue = deque()
+        self._queue.append(waiter)
+        try:
+            await waiter.woken.wait()
+        except BaseException:
+            if waiter.granted:  # just before the cancellation: pass it on
+                await self.leave_position_and_release()
+            elif not waiter.woken.is_set():
+                self._queue.remove(waiter)
+            raise
+        if not waiter.granted:
+            raise self.refuse(call)
+
+    def leave_position(self) -> bool:
+        """Let such a call out; hand the position to who waits longest. True: release the file."""
+        if self._queue:
+            # The count stays as it is: the one who leaves is replaced by the one who comes.
+            waiter = self._queue.popleft()
+            waiter.granted = True
+            waiter.woken.set()
+            return False
+        if self._descriptors:
+            self._queue = None
+        return self._leave()
+
+    async def leave_position_and_release(self) -> None:
+        """Let such a call out; release the file if nobody else will."""
+        if self.leave_position():
+            await self.release()
+
+    def leave_shared(self) -> bool:
+        """Let a call out that did not use the position. True: release the file."""
+        self._shared -= 1
+        return self._leave()
+
+    def _leave(self) -> bool:
+        self._in_use -= 1
+        if self._in_use == BIAS:
+            self.entry.unuse()
+        return self._descriptors == 0 and self.in_use == 0
+
+    async def call(self, op: str, *args: Any) -> Any:
+        """Run a handler that does not use the position, inside the guard."""
+        if self._in_use < 0:
+            raise self.refuse(op)
+        self._in_use += 1
+        self._shared += 1
+        try:
+            return await self.run(op, *args)
+        finally:
+            if self.leave_shared():
+                await self.release()
+
+    async def call_at_position(self, op: str, *args: Any) -> Any:
+        """Run a handler that uses the position, inside the guard."""
+        await self.take_position(op)
+        try:
+            return await self.run(op, *args)
+        finally:
+            await self.leave_position_and_release()
+
+    async def run(self, op: str, *args: Any) -> Any:
+        """Call a handler that is there, plain or not."""
+        ops = self.entry.ops
+        result = getattr(ops, op)(self, *args)
+        return await result if op in ops.awaited else result
+
+    async def run_open(self) -> None:
+        """Run the open handler, if there is one."""
+        if self.entry.ops.open is not None:
+            result = await self.run("open")
+            if result is not None and result != 0:
+                raise self.nonsense("open", result, "None")
+
+    async def read_at_position(self, size: int) -> bytes:
+        """Run the read handler once more for a call that has taken the position."""
+        data = await self.run(self.entry.ops.reader_name, size, self.pos)
+        self.pos += len(self.checked_bytes(data, size))
+        return cast("bytes", data)
+
+    def checked_bytes(self, data: object, size: int) -> bytes:
+        """Return what a read handler returned, if it is what it must be."""
+        if type(data) is not bytes or len(data) > size:
+            raise self.nonsense("read", data, f"0 to {size} bytes")
+        return data
+
+    def checked_count(self, taken: object, size: int) -> int:
+        """Return what a write handler returned, if it is what it must be."""
+        if type(taken) is not int or not 0 <= taken <= size:
+            raise self.nonsense("write", taken, f"how many bytes it took, 0 to {size}")
+        return taken
+
+    def kill(self) -> bool:
+        """Refuse every call from now on. True if somebody is inside, whom removal waits for."""
+        busy = self._in_use > 0
+        self._in_use += BIAS
+        while self._queue:
+            self._queue.popleft().woken.set()
+        return busy
+
+    def nonsense(self, op: str, got: object, want: str) -> HandlerError:
+        """Make the error of a handler that returned what no caller can use."""
+        ops = self.entry.ops
+        if op == "read":
+            op = ops.reader_name
+        handler = getattr(ops, op)
+        if hasattr(got, "close") and hasattr(got, "send"):  # a coroutine nobody awaited
+            got.close()
+            want = f"{want} (is it an async function behind a plain one?)"
+        name = getattr(handler, "__qualname__", repr(handler))
+        why = f"the {op} handler {name} returned {got!r:.100}: it must return {want}"
+        return HandlerError(op, self.entry.path, why)
+
+    # -- its end --------------------------------------------------------------------------------
+
+    def hold(self) -> None:
+        """Add a descriptor, or a mapping."""
+        self._descriptors += 1
+
+    async def put(self) -> None:
+        """Give a descriptor up; the last one releases, or leaves that to who is still inside."""
+        self._descriptors -= 1
+        if self._descriptors:
+            return
+        if self.in_use:
+            self._queue = self._queue or deque()
+        else:
+            await self.release()
+
+    async def release(self) -> None:
+        """
+        Run the release handler, unless removal did or does; return when it has ended.
+
+        At most two contexts get here for one file: who gave up the last descriptor, and the one
+        removal. The first runs the handler, the other waits for it: a closer that returned early
+        would pull the file from under the handler, a removal that did would do so with the
+        handler's code. Unlike in Linux both are shielded from cancellation meanwhile: a release
+        cut short, or one whose other side waits for ever, is what a literal port gives.
+
+        Linux: ``close_pdeo``.
+        """
+        files = self.entry.open_files
+        if files is None or self not in files:
+            self.entry.put_holder()
+        elif self.closing:
+            with anyio.CancelScope(shield=True):
+                await self.wait_released()
+        elif self.entry.ops.release_suspends:
+            with anyio.CancelScope(shield=True):
+                await self.run_release()
+        else:
+            await self.run_release()
+
+    async def wait_released(self) -> None:
+        """Wait for the release somebody else is running."""
+        if self._completion is None:
+            self._completion = anyio.Event()
+        await self._completion.wait()
+
+    async def run_release(self) -> None:
+        """Run the release handler here and now; the caller sees to the shield it may need."""
+        self.closing = True
+        try:
+            if self.entry.ops.release is not None:
+                await self.run("release")
+        finally:
+            self.released()
+
+    def released(self) -> None:
+        """Unlink the record, which comes after the handler; then wake who waits for that."""
+        entry = self.entry
+        assert entry.open_files is not None
+        del entry.open_files[self]
+        if self._descriptors:
+            entry.add_holder()
+        if self._completion is not None:
+            self._completion.set()
+
+
+@final
+class ClosedFile(File):
+    """What a closed descriptor points at: everything is refused."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        self._in_use = BIAS
+        self._shared = 0
+
+    def __repr__(self) -> str:
+        return "<closed>"
+
+    def refuse(self, call: str) -> OSError:
+        """Make the error of a call on a closed file."""
+        return bad_file(call)
+
+
+CLOSED: Final = ClosedFile()

@@ -1,0 +1,38 @@
+"""Seq files as entries: the handlers procfs itself brings (proc_seq_ops, proc_single_ops)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ._ops import ProcOps
+from ._seq_file import SeqOps, records, seq_lseek, seq_open, seq_read, single
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from ._open_file import File
+    from ._seq_file import ShowAllHandler, TextHandler
+
+
+def seq_table(ops: SeqOps | Callable[[], AsyncIterator[str | bytes]]) -> ProcOps:
+    """Make the table of a file of records."""
+    return _table(ops if isinstance(ops, SeqOps) else records(ops), _seq_open)
+
+
+def single_table(show: ShowAllHandler | TextHandler) -> ProcOps:
+    """Make the table of a file whose text is made all at once."""
+    return _table(single(show), _single_open)
+
+
+def _table(seq: SeqOps, opener: Callable[[File], None]) -> ProcOps:
+    table = ProcOps(open=opener, read_iter=seq_read, lseek=seq_lseek, release=seq.release)
+    object.__setattr__(table, "seq", seq)
+    return table
+
+
+def _seq_open(file: File) -> None:
+    seq_open(file, file.entry.ops.seq)
+
+
+def _single_open(file: File) -> None:
+    seq_open(file, file.entry.ops.seq).private = file.data

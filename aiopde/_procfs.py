@@ -1,0 +1,656 @@
+"""The tree: what registers, finds, opens and removes entries (fs/proc/generic.c)."""
+
+from __future__ import annotations
+
+import os
+import stat
+from errno import EEXIST, EINVAL, EISDIR, ELOOP, ENOENT, ENOTDIR, ENOTEMPTY, EPERM
+from typing import TYPE_CHECKING, Any, Self, final
+
+import anyio
+from anyio.lowlevel import checkpoint
+
+from ._credentials import MAY_READ, MAY_WRITE, ROOT
+from ._entry import GONE, PERMISSIONS, InodeNumbers, MountPoint, ProcDirEntry, ProcRoot
+from ._errors import error
+from ._file import as_bytes, open_entry, read_entry, readable, writable, write_entry
+from ._namei import check_name, locate, walk
+from ._ops import NO_OPS, ProcOps
+from ._proc_seq import seq_table, single_table
+from ._removal import Removal, refuse_permanent
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from types import TracebackType
+
+    from anyio.abc import TaskGroup
+
+    from ._credentials import Credentials
+    from ._file import ProcFile
+    from ._seq_file import SeqOps, ShowAllHandler, TextHandler
+    from ._stat import Stat
+
+
+@final
+class ProcFS:
+    """
+    A tree of entries that can be removed while they are in use. Several may live in one program.
+
+    Use it as an async context manager::
+
+        async with ProcFS() as proc:
+            proc.create("hello", ProcOps(read=hello))
+            print(await proc.read_text("hello"))
+
+    Leaving the block removes all that is left, permanent entries too, children before their
+    directories; it waits for the calls inside, and is not cut short by cancellation. It has a task
+    group, where a removal goes on whose caller was cancelled; else no task of its own.
+
+    A user's path is relative to the root of the tree, as ``"driver/x"``, or absolute below the
+    mount point, as ``"/proc/driver/x"``. The name of a registration or removal is a path from the
+    root or from *parent*, and has no slash in front.
+
+    What registers, finds or tells something is a plain method: it never waits, and takes effect
+    at once. What may wait is a coroutine method, and a checkpoint.
+
+    Args:
+        mountpoint: What absolute paths begin with.
+        fast_acquire: The default for every entry: leave out the checkpoint of a call that need
+            not wait, as in anyio's primitives. A loop of such calls may then starve other tasks.
+    """
+
+    def __init__(self, *, mountpoint: str = "/proc", fast_acquire: bool = False) -> None:
+        if not mountpoint.startswith("/") or mountpoint != "/" and mountpoint.endswith("/"):
+            msg = f"mountpoint is an absolute path, as '/proc', not {mountpoint!r}"
+            raise ValueError(msg)
+        self.root = ProcRoot(mountpoint, self, fast_acquire=fast_acquire)
+        self.inodes = InodeNumbers()
+        self._tasks: TaskGroup | None = None
+        # Those not finished, for who joins by name; and those whose errors nobody has seen yet.
+        self._removals: set[Removal] = set()
+        self._failed: dict[ProcDirEntry, Removal] = {}
+        # Removed entries that something was created below afterwards.
+        self._orphaned: list[ProcDirEntry] = []
+
+    def __repr__(self) -> str:
+        state = "open" if self._tasks else "not entered"
+        if self.root.removing:
+            state = "closed"
+        return f"<ProcFS {self.root.name!r} {state}>"
+
+    async def __aenter__(self) -> Self:
+        if self._tasks is not None or self.root.removing:
+            msg = "a ProcFS can be entered once: make another one"
+            raise RuntimeError(msg)
+        self._tasks = await anyio.create_task_group().__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        assert self._tasks is not None
+        with anyio.CancelScope(shield=True):
+            await self._remove_everything()
+        # Not told of *exc*, which the group would wrap; whoever it ran has ended by now.
+        await self._tasks.__aexit__(None, None, None)
+        self._raise_failures(exc)
+
+    async def _remove_everything(self) -> None:
+        removals = [self._begin(self.root)]
+        for gone in self._orphaned:
+            removals += [self._begin(child) for child in gone.children]
+        for removal in removals:
+            await removal.run(shielded=True)
+            self._end(removal)
+
+    def _raise_failures(self, exc: BaseException | None) -> None:
+        errors: list[Exception] = []
+        for removal in self._failed.values():
+            errors += removal.errors
+        if errors:
+            if isinstance(exc, Exception):
+                errors.insert(0, exc)
+            msg = "release handlers failed, and nobody awaited the removal"
+            raise ExceptionGroup(msg, errors)
+
+    # -- registration ---------------------------------------------------------------------------
+
+    def create(
+        self,
+        name: str,
+        ops: ProcOps,
+        *,
+        mode: int = 0,
+        parent: ProcDirEntry | None = None,
+        data: Any = None,
+        fast_acquire: bool | None = None,
+    ) -> ProcDirEntry:
+        """
+        Register a file; it can be opened from this moment on. Not a checkpoint.
+
+        Args:
+            name: A name, 1 to 255 bytes, or a path to it; all but the last name must be there.
+            ops: Its handlers; one table may serve many entries.
+            mode: Permission bits; 0 stands for 0444. The bits of a regular file may be added.
+            parent: What *name* starts from; by default the root.
+            data: For the handlers, as ``file.data``.
+            fast_acquire: Overrides the tree's default for calls on this entry.
+
+        Returns:
+            The entry; ``async with`` it to have it removed at the end of a block.
+
+        Raises:
+            OSError: And nothing was changed. ``EEXIST``: the name is taken; ``EINVAL``: no entry
+                can have that name, or *mode* is of something else than a file; ``ENAMETOOLONG``;
+                ``ENOENT``: a directory on the way is missing; ``EPERM``: the parent is a mount
+                point.
+            TypeError: *ops* is no :class:`ProcOps`.
+
+        Linux: ``proc_create_data``.
+        """
+        if not isinstance(ops, ProcOps):
+            msg = f"create() wants a ProcOps: pass ProcOps(read=...) or ProcOps.of({ops!r:.60})"
+            if isinstance(ops, type):
+                msg = f"create() wants a ProcOps: pass ProcOps.of({ops.__name__}()), an instance"
+            raise TypeError(msg)
+        mode = _file_mode(name, mode)
+        return self._register(name, mode, parent, ops=ops, data=data, fast_acquire=fast_acquire)
+
+    def create_seq(
+        self,
+        name: str,
+        records: SeqOps | Callable[[], AsyncIterator[str | bytes]],
+        *,
+        mode: int = 0,
+        parent: ProcDirEntry | None = None,
+        data: Any = None,
+        fast_acquire: bool | None = None,
+    ) -> ProcDirEntry:
+        """
+        Register a file made of records, shown as they are read. Not a checkpoint.
+
+        Args:
+            records: An async generator function without arguments, which yields each record as
+                ``str`` or ``bytes``; or the four callbacks of the kernel, as :class:`SeqOps`.
+
+        The other arguments and errors are those of :meth:`create`.
+
+        Linux: ``proc_create_seq_data``.
+        """
+        return self.create(
+            name,
+            seq_table(records),
+            mode=mode,
+            parent=parent,
+            data=data,
+            fast_acquire=fast_acquire,
+        )
+
+    def create_single(
+        self,
+        name: str,
+        show: ShowAllHandler | TextHandler,
+        *,
+        mode: int = 0,
+        parent: ProcDirEntry | None = None,
+        data: Any = None,
+        fast_acquire: bool | None = None,
+    ) -> ProcDirEntry:
+        """
+        Register a file whose whole text is made when it is read from the start. Not a checkpoint.
+
+        Args:
+            show: An async function that returns the text, as ``str`` or ``bytes``; or one that
+                takes the :class:`SeqFile` and writes into that.
+
+        The other arguments and errors are those of :meth:`create`.
+
+        Linux: ``proc_create_single_data``.
+        """
+        return self.create(
+            name,
+            single_table(show),
+            mode=mode,
+            parent=parent,
+            data=data,
+            fast_acquire=fast_acquire,
+        )
+
+    def mkdir(
+        self,
+        name: str,
+        mode: int = 0,
+        *,
+        parent: ProcDirEntry | None = None,
+        data: Any = None,
+    ) -> ProcDirEntry:
+        """
+        Register a directory. Not a checkpoint.
+
+        Args:
+            mode: Permission bits; 0 stands for 0555.
+
+        The other arguments and errors are those of :meth:`create`.
+
+        Linux: ``proc_mkdir_data``.
+        """
+        mode = stat.S_IFDIR | _permissions(name, mode, 0o555)
+        return self._register(name, mode, parent, data=data)
+
+    def symlink(
+        self, name: str, target: str, *, parent: ProcDirEntry | None = None
+    ) -> ProcDirEntry:
+        """
+        Register a symbolic link. Not a checkpoint.
+
+        Args:
+            target: Where it leads: a path from the directory it is in, or an absolute one. Need
+                not exist.
+
+        The other arguments and errors are those of :meth:`create`.
+
+        Linux: ``proc_symlink``.
+        """
+        if not target or not isinstance(target, str):
+            raise error(ENOENT, name, f"a symlink wants a path to lead to, not {target!r}")
+        entry = self._register(name, stat.S_IFLNK | 0o777, parent, data=target)
+        entry.size = len(os.fsencode(target))
+        return entry
+
+    def create_mount_point(
+        self, name: str, *, parent: ProcDirEntry | None = None
+    ) -> ProcDirEntry:
+        """
+        Register a directory that stays empty for good. Not a checkpoint.
+
+        The arguments and errors are those of :meth:`create`.
+
+        Linux: ``proc_create_mount_point``.
+        """
+        return self._register(name, stat.S_IFDIR | 0o555, parent, kind=MountPoint)
+
+    def _register(
+        self,
+        name: str,
+        mode: int,
+        parent: ProcDirEntry | None,
+        *,
+        ops: ProcOps = NO_OPS,
+        data: Any = None,
+        fast_acquire: bool | None = None,
+        kind: type[ProcDirEntry] = ProcDirEntry,
+    ) -> ProcDirEntry:
+        parent, leaf = self._place(name, parent)
+        fast = self.root.fast_acquire if fast_acquire is None else fast_acquire
+        entry = kind(leaf, mode, parent=parent, ops=ops, data=data, fast_acquire=fast)
+        entry.ino = self.inodes.take()
+        if parent._removal is GONE:
+            self._orphaned.append(parent)
+        # Last, and whole: from here on it can be called.
+        parent.add_child(entry)
+        return entry
+
+    def _place(self, name: str, parent: ProcDirEntry | None) -> tuple[ProcDirEntry, str]:
+        """Find where a new entry goes, and refuse what cannot be there."""
+        if self._tasks is None or self.root.removing:
+            msg = f"{self!r} takes no entries: register inside 'async with ProcFS() as proc:'"
+            raise RuntimeError(msg)
+        parent, leaf = locate(self.root, name, parent)
+        check_name(parent, leaf, at_root=parent is self.root)
+        if isinstance(parent, MountPoint):
+            raise error(EPERM, parent.path, "nothing can be added to a mount point")
+        if parent.children.get(leaf) is not None:
+            raise error(EEXIST, f"{parent.path}/{leaf}", "remove the entry that is there first")
+        return parent, leaf
+
+    # -- removal --------------------------------------------------------------------------------
+
+    async def remove(self, name: str, *, parent: ProcDirEntry | None = None) -> None:
+        """
+        Remove a file, a symlink or an empty directory; return when it is gone.
+
+        What :meth:`ProcDirEntry.remove` says holds here too.
+
+        Raises:
+            OSError: And nothing was changed. ``ENOENT``: there is no such entry; ``ENOTEMPTY``:
+                a directory with something in it, see :meth:`remove_subtree`; ``EINVAL``: a
+                permanent entry.
+            ExceptionGroup: Release handlers failed. Everything was released all the same.
+
+        Linux: ``remove_proc_entry``.
+        """
+        entry = self._find(name, parent)
+        if entry.linked and len(entry.children):
+            raise error(ENOTEMPTY, entry.path, "remove_subtree() removes all that is in it too")
+        await self.remove_entry(entry)
+
+    async def remove_subtree(self, name: str, *, parent: ProcDirEntry | None = None) -> None:
+        """
+        Remove an entry and everything below it; return when all of it is gone.
+
+        What :meth:`ProcDirEntry.remove` says holds here too.
+
+        Raises:
+            OSError: And nothing was changed. ``ENOENT``: there is no such entry; ``EINVAL``: it,
+                or something below it, is permanent.
+            ExceptionGroup: Release handlers failed. Everything was released all the same.
+
+        Linux: ``remove_proc_subtree``.
+        """
+        await self.remove_entry(self._find(name, parent))
+
+    def _find(self, name: str, parent: ProcDirEntry | None) -> ProcDirEntry:
+        """Find what to remove; also what somebody else is removing, so that one can join."""
+        parent, leaf = locate(self.root, name, parent)
+        entry = parent.children.get(leaf)
+        if entry is not None:
+            return entry
+        for removal in self._removals:
+            going = removal.find(parent, leaf)
+            if going is not None:
+                return going
+        raise error(ENOENT, f"{parent.path}/{leaf}", "there is no such entry to remove")
+
+    async def remove_entry(self, entry: ProcDirEntry) -> None:
+        """Remove an entry and all below it, or join whoever does."""
+        if entry is self.root:
+            raise error(EINVAL, entry.path, "the root goes when its ProcFS is left")
+        if entry.linked:
+            refuse_permanent(entry)
+            removal = self._begin(entry)
+            await self._complete(removal)
+            self._report(removal, entry)
+        elif entry._removal is not GONE:
+            removal = entry._removal
+            await removal.join(entry)
+            self._report(removal, entry)
+        else:
+            if not entry.fast_acquire:
+                await checkpoint()
+            if entry in self._failed:
+                self._report(self._failed[entry], entry)
+
+    def _begin(self, entry: ProcDirEntry) -> Removal:
+        removal = Removal(entry, self._removals if entry._children is not None else ())
+        self._removals.add(removal)
+        return removal
+
+    def _end(self, removal: Removal) -> None:
+        self._removals.discard(removal)
+        if removal.errors:
+            self._failed[removal.root] = removal
+
+    def _report(self, removal: Removal, entry: ProcDirEntry) -> None:
+        if removal.errors:
+            self._failed.pop(entry, None)
+            removal.check(entry)
+
+    async def _complete(self, removal: Removal) -> None:
+        """Run a removal here, as far as that goes; what is left goes on in the task group."""
+        try:
+            finished = await removal.run(shielded=False)
+        except BaseException:
+            self._hand_over(removal)
+            raise
+        if not finished:
+            self._hand_over(removal)
+            await removal.join(removal.root)
+            return
+        self._end(removal)
+        if not removal.waited and not removal.root.fast_acquire:
+            await checkpoint()
+
+    def _hand_over(self, removal: Removal) -> None:
+        # The new task's context is a copy of this one's: release handlers see the remover's.
+        assert self._tasks is not None
+        self._tasks.start_soon(self._finish, removal, name=f"removal of {removal.root.path}")
+
+    async def _finish(self, removal: Removal) -> None:
+        with anyio.CancelScope(shield=True):
+            await removal.run(shielded=True)
+        self._end(removal)
+
+    # -- what a user sees -----------------------------------------------------------------------
+
+    def lookup(
+        self,
+        path: str,
+        *,
+        follow_symlinks: bool = True,
+        cred: Credentials = ROOT,
+        dir_fd: ProcFile | None = None,
+    ) -> ProcDirEntry:
+        """
+        Find the entry a path leads to. Not a checkpoint.
+
+        Args:
+            path: Relative to the root (or to *dir_fd*), or absolute below the mount point.
+            follow_symlinks: Whether a symlink at the end is followed.
+            cred: Who asks; each directory on the way must let them search it.
+            dir_fd: An open directory that a relative path starts from (openat).
+
+        Raises:
+            OSError: ``ENOENT``: nothing there, or its removal has begun; ``ENOTDIR``: a name on
+                the way is no directory; ``EACCES``; ``ELOOP``: too many symlinks.
+
+        Linux: ``proc_lookup_de``.
+        """
+        start = None if dir_fd is None else dir_fd.entry
+        return walk(self.root, path, cred, start=start, follow=follow_symlinks)
+
+    def listdir(self, path: str = "", *, cred: Credentials = ROOT) -> list[str]:
+        """
+        Return the names in a directory: the shortest first, those of one length by their bytes.
+
+        Not a checkpoint. :meth:`ProcFile.getdents` tells more, and goes step by step.
+
+        Raises:
+            OSError: Those of :meth:`lookup`; ``ENOTDIR``: *path* is no directory; ``EACCES``.
+
+        Linux: ``proc_readdir_de``.
+        """
+        entry = self.lookup(path, cred=cred)
+        if not entry.is_dir():
+            raise error(ENOTDIR, entry.path)
+        entry.check(cred, MAY_READ)
+        return [child.name for child in entry.children]
+
+    def stat(
+        self,
+        path: str,
+        *,
+        follow_symlinks: bool = True,
+        cred: Credentials = ROOT,
+        dir_fd: ProcFile | None = None,
+    ) -> Stat:
+        """Return the attributes of an entry. The arguments and errors are :meth:`lookup`'s."""
+        entry = self.lookup(path, follow_symlinks=follow_symlinks, cred=cred, dir_fd=dir_fd)
+        return entry.stat()
+
+    def readlink(self, path: str, *, cred: Credentials = ROOT) -> str:
+        """
+        Return where a symlink leads. Not a checkpoint.
+
+        Raises:
+            OSError: Those of :meth:`lookup`; ``EINVAL``: *path* is no symlink.
+        """
+        entry = self.lookup(path, follow_symlinks=False, cred=cred)
+        if not stat.S_ISLNK(entry.type):
+            raise error(EINVAL, entry.path, "not a symlink")
+        return str(entry.data)
+
+    def chmod(self, path: str, mode: int, *, cred: Credentials = ROOT) -> None:
+        """
+        Change an entry's permission bits (0 to 0o7777) for good. Not a checkpoint.
+
+        Raises:
+            OSError: Those of :meth:`lookup`; ``EPERM``: *cred* is neither its owner nor the
+                superuser, or it is a mount point.
+
+        Linux: ``proc_notify_change``.
+        """
+        self.lookup(path, cred=cred).chmod(mode, cred)
+
+    def chown(self, path: str, uid: int, gid: int, *, cred: Credentials = ROOT) -> None:
+        """
+        Change an entry's owner and group for good; -1 leaves one as it is. Not a checkpoint.
+
+        Raises:
+            OSError: Those of :meth:`lookup`; ``EPERM``: *cred* may not, or it is a mount point.
+        """
+        self.lookup(path, cred=cred).chown(uid, gid, cred)
+
+    def access(self, path: str, how: int, *, cred: Credentials = ROOT) -> None:
+        """
+        Check what *cred* may do. Not a checkpoint.
+
+        Args:
+            how: ``os.F_OK``, or any of ``R_OK``, ``W_OK`` and ``X_OK``.
+
+        Raises:
+            OSError: Those of :meth:`lookup`; ``EACCES``: the mode bits forbid it.
+        """
+        self.lookup(path, cred=cred).check(cred, how)
+
+    def truncate(self, path: str, size: int, *, cred: Credentials = ROOT) -> None:
+        """
+        Succeed and change nothing, as in procfs. Not a checkpoint.
+
+        Raises:
+            OSError: Those of :meth:`lookup`; ``EISDIR``; ``EINVAL``: *size* is negative;
+                ``EACCES``.
+        """
+        entry = self.lookup(path, cred=cred)
+        if entry.is_dir():
+            raise error(EISDIR, entry.path)
+        entry.check(cred, MAY_WRITE)
+        if size < 0:
+            raise error(EINVAL, entry.path, f"the size must be >= 0, not {size}")
+
+    # -- opening --------------------------------------------------------------------------------
+
+    async def open(
+        self,
+        path: str | ProcDirEntry,
+        flags: int = os.O_RDONLY,
+        *,
+        cred: Credentials = ROOT,
+        dir_fd: ProcFile | None = None,
+    ) -> ProcFile:
+        """
+        Open an entry: run its open handler, and return the file.
+
+        A checkpoint, before the path is looked up. Cancelled inside the handler, nothing was
+        opened; once the handler has succeeded, the file is returned. It may be dead on arrival,
+        if removal began meanwhile: then its release handler runs by that removal.
+
+        Args:
+            path: As for :meth:`lookup`; or an entry, also one that has no name any more.
+            flags: ``os.O_RDONLY``, ``O_WRONLY`` or ``O_RDWR``, and any of ``O_DIRECTORY``,
+                ``O_NOFOLLOW``, ``O_PATH``, ``O_NONBLOCK``, ``O_APPEND`` (the last two are for
+                the handlers to heed). ``O_TRUNC`` changes nothing, ``O_CREAT`` creates nothing.
+            cred: Who asks.
+            dir_fd: An open directory that a relative path starts from (openat).
+
+        Raises:
+            EntryRemovedError: ``ENOENT``: the entry's removal has begun.
+            OSError: Those of :meth:`lookup`; ``EACCES``: the mode bits forbid it; ``EISDIR``: a
+                directory cannot be written; ``ENOTDIR``: *flags* want a directory; ``ELOOP``:
+                they forbid to follow a symlink; ``EEXIST``: they want it not to exist; whatever
+                the open handler raised.
+
+        Linux: ``proc_reg_open``.
+        """
+        fast = self.root.fast_acquire if isinstance(path, str) else path.fast_acquire
+        if not fast:
+            await checkpoint()
+        if isinstance(path, str):
+            follow = not flags & os.O_NOFOLLOW
+            path = self.lookup(path, follow_symlinks=follow, cred=cred, dir_fd=dir_fd)
+        if flags != os.O_RDONLY or cred is not ROOT or not stat.S_ISREG(path.type):
+            _may_open(path, flags, cred)
+        return await open_entry(path, flags)
+
+    async def read_bytes(self, path: str | ProcDirEntry, *, cred: Credentials = ROOT) -> bytes:
+        """
+        Open an entry, read it to the end, and close it, as one call inside its guard.
+
+        A removal that begins meanwhile waits for all of it, so the content is whole. A
+        checkpoint; cancelled, it has closed what it opened.
+
+        Raises:
+            OSError: Those of :meth:`open` and :meth:`ProcFile.read`.
+        """
+        return await read_entry(await self._one_shot(path, os.O_RDONLY, cred))
+
+    async def read_text(self, path: str | ProcDirEntry, *, cred: Credentials = ROOT) -> str:
+        """Do what :meth:`read_bytes` does, and decode it as UTF-8."""
+        return (await self.read_bytes(path, cred=cred)).decode()
+
+    async def write_bytes(
+        self, path: str | ProcDirEntry, data: bytes, *, cred: Credentials = ROOT
+    ) -> None:
+        """
+        Open an entry, write all of *data*, and close it, as one call inside its guard.
+
+        A checkpoint; cancelled, it has closed what it opened, with part of the data written.
+
+        Raises:
+            OSError: Those of :meth:`open` and :meth:`ProcFile.write`; ``EIO``: the handler
+                takes no more, though there is some left.
+        """
+        data = as_bytes(data)
+        await write_entry(await self._one_shot(path, os.O_WRONLY, cred), data)
+
+    async def write_text(
+        self, path: str | ProcDirEntry, text: str, *, cred: Credentials = ROOT
+    ) -> None:
+        """Encode *text* as UTF-8 and do what :meth:`write_bytes` does."""
+        await self.write_bytes(path, text.encode(), cred=cred)
+
+    async def _one_shot(
+        self, path: str | ProcDirEntry, flags: int, cred: Credentials
+    ) -> ProcDirEntry:
+        fast = self.root.fast_acquire if isinstance(path, str) else path.fast_acquire
+        if not fast:
+            await checkpoint()
+        entry = self.lookup(path, cred=cred) if isinstance(path, str) else path
+        _may_open(entry, flags, cred)
+        if entry.is_dir():
+            raise error(EISDIR, entry.path)
+        return entry
+
+
+def _file_mode(name: str, mode: int) -> int:
+    if stat.S_IFMT(mode) not in {0, stat.S_IFREG}:
+        raise error(EINVAL, name, f"mode {mode:#o} is not that of a regular file")
+    return stat.S_IFREG | _permissions(name, stat.S_IMODE(mode), 0o444)
+
+
+def _permissions(name: str, mode: int, default: int) -> int:
+    if not 0 <= mode <= PERMISSIONS:
+        raise error(EINVAL, name, f"mode {mode:#o} is more than permission bits")
+    return mode or default
+
+
+def _may_open(entry: ProcDirEntry, flags: int, cred: Credentials) -> None:
+    """Check what the VFS checks before procfs is asked (``may_open``, ``do_open``)."""
+    if flags & os.O_CREAT and flags & os.O_EXCL:
+        raise error(EEXIST, entry.path)
+    if flags & os.O_DIRECTORY and not entry.is_dir():
+        raise error(ENOTDIR, entry.path)
+    if flags & os.O_PATH:
+        return
+    if stat.S_ISLNK(entry.type):
+        raise error(ELOOP, entry.path, "a symlink, and the flags say not to follow it")
+    if entry.is_dir() and (writable(flags) or flags & os.O_CREAT):
+        raise error(EISDIR, entry.path)
+    entry.check(cred, _wanted(flags))
+
+
+def _wanted(flags: int) -> int:
+    read = MAY_READ if readable(flags) else 0
+    return read | (MAY_WRITE if writable(flags) or flags & os.O_TRUNC else 0)

@@ -1,0 +1,178 @@
+"""The removal of an entry and all below it (remove_proc_subtree, proc_entry_rundown)."""
+
+from __future__ import annotations
+
+from errno import EINVAL
+from typing import TYPE_CHECKING, final
+
+import anyio
+
+from ._entry import GONE
+from ._errors import error
+from ._usecount import BIAS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from ._entry import ProcDirEntry
+    from ._open_file import File
+
+
+@final
+class Removal:
+    """
+    One removal, from the unlinking to the last release; it goes on where it is, whoever runs it.
+
+    Making one unlinks its root and refuses every new call in the whole subtree, at once. (Linux
+    does that entry by entry: while it waits in one, its later siblings go on living.) The rest is
+    in Linux's order: the first child is unlinked and gone into, and so on until there is none;
+    then that entry is run down, and the next of its siblings comes; a directory after all that is
+    in it, and so the root last. What is created meanwhile below a directory whose turn is still to
+    come is swept away too.
+
+    Linux: ``remove_proc_subtree``, fs/proc/generic.c; ``proc_entry_rundown``, fs/proc/inode.c.
+    """
+
+    __slots__ = ("_current", "_events", "_failures", "_others", "root", "waited")
+
+    def __init__(self, root: ProcDirEntry, pending: Iterable[Removal]) -> None:
+        self.root = root
+        # Where it is: this entry and those above it, up to the root, are unlinked and not gone.
+        self._current = root
+        # For who joins, by the entry they wait for; made when somebody does.
+        self._events: dict[ProcDirEntry, anyio.Event] = {}
+        self._failures: list[tuple[ProcDirEntry, Exception]] = []
+        # Whether running it was a checkpoint.
+        self.waited = False
+        # Removals, by somebody else, of what was or is below the root: it ends after them.
+        self._others = [other for other in pending if is_below(other.root, root)]
+        taken_from = root._removal
+        if taken_from is not None:
+            taken_from._others.append(self)
+        if root.parent is not root:
+            root.unlink()
+        for entry in subtree(root):
+            entry.kill()
+            entry._removal = self
+
+    @property
+    def done(self) -> bool:
+        """Whether everything is gone."""
+        return self.root._removal is GONE
+
+    @property
+    def errors(self) -> list[Exception]:
+        """What release handlers raised."""
+        return [exc for _, exc in self._failures]
+
+    def find(self, parent: ProcDirEntry, name: str) -> ProcDirEntry | None:
+        """Return the entry of that name which this removal has unlinked and which is not gone."""
+        entry = self._current
+        while not (entry.parent is parent and entry.name == name):
+            if entry is self.root:
+                return None
+            entry = entry.parent
+        return entry
+
+    async def run(self, *, shielded: bool) -> bool:
+        """
+        Go on until all is gone. A checkpoint only where there is something to wait for.
+
+        Cancelled while it waits, it can be run again by somebody else. It must not be cancelled
+        inside a release handler, so one that might wait is left to a run that is *shielded*.
+
+        Returns:
+            False if it stopped before such a handler, True if all is gone.
+        """
+        while not self.done:
+            child = self._current.children.first()
+            if child is not None:
+                self._descend(child)
+            elif await self._rundown(self._current, shielded=shielded):
+                self._ascend()
+            else:
+                return False
+        return True
+
+    def _descend(self, child: ProcDirEntry) -> None:
+        child.unlink()
+        if child._removal is not self:  # it was created meanwhile
+            child.kill()
+            child._removal = self
+        self._current = child
+
+    def _ascend(self) -> None:
+        entry = self._current
+        self._current = entry.parent
+        entry.gone()
+        if self._events and entry in self._events:
+            self._events.pop(entry).set()
+
+    async def _rundown(self, entry: ProcDirEntry, *, shielded: bool) -> bool:
+        while self._others:
+            self.waited = True
+            await self._others[-1].join(self._others[-1].root)
+            self._others.pop()
+        if entry._in_use != BIAS:
+            self.waited = True
+            await entry.rundown()
+        while entry.open_files:
+            # A copy, since closers take files out meanwhile; and again, since a directory may
+            # be opened while it waits.
+            for file in reversed(list(entry.open_files)):
+                if file in entry.open_files and not await self._release(file, shielded=shielded):
+                    return False
+        return True
+
+    async def _release(self, file: File, *, shielded: bool) -> bool:
+        if file.closing:
+            self.waited = True
+            await file.wait_released()
+        elif file.entry.ops.release_suspends and not shielded:
+            return False
+        else:
+            try:
+                await file.run_release()
+            except Exception as exc:  # noqa: BLE001  it stops no other release; see check()
+                self._failures.append((file.entry, exc))
+        return True
+
+    async def join(self, entry: ProcDirEntry) -> None:
+        """Wait until *entry*, which this removal is about, is gone. A checkpoint if it is not."""
+        if entry._removal is self:
+            await self._events.setdefault(entry, anyio.Event()).wait()
+
+    def check(self, entry: ProcDirEntry) -> None:
+        """Raise what the release handlers of *entry* and all below it raised, if they did."""
+        errors = [exc for where, exc in self._failures if is_below(where, entry)]
+        if errors:
+            msg = f"release handlers failed while {entry.path!r} was removed"
+            raise ExceptionGroup(msg, errors)
+
+
+def is_below(entry: ProcDirEntry, root: ProcDirEntry) -> bool:
+    """Tell whether *entry* is *root* or stands, or stood, below it."""
+    while entry is not root and entry.parent is not entry:
+        entry = entry.parent
+    return entry is root
+
+
+def subtree(root: ProcDirEntry) -> Iterator[ProcDirEntry]:
+    """Go through an entry and all below it, parents first."""
+    todo = [root]
+    while todo:
+        entry = todo.pop()
+        yield entry
+        if entry._children is not None:
+            todo.extend(entry.children)
+
+
+def refuse_permanent(root: ProcDirEntry) -> None:
+    """
+    Raise ``EINVAL`` if the entry or anything below it is permanent.
+
+    Linux finds that out on the way, with half of the tree gone.
+    """
+    for entry in subtree(root):
+        if entry.permanent:
+            raise error(EINVAL, entry.path, "a permanent entry cannot be removed")

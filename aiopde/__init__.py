@@ -41,8 +41,12 @@ __all__ = [
     "UseCountStatistics",
 ]
 
+
 # Tracebacks, pickles and documentation should name the path users import from.
-for _name in __all__:
-    if isinstance(globals()[_name], type):
-        globals()[_name].__module__ = __name__
-del _name
+def _take_over(names: list[str]) -> None:
+    for name in names:
+        if isinstance(globals()[name], type):
+            globals()[name].__module__ = __name__
+
+
+_take_over(__all__)

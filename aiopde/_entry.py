@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, Self, final
 from ._errors import error
 from ._ops import NO_OPS
 from ._stat import DirEntry, Stat
-from ._usecount import BIAS, UseCount, UseCountStatistics
+from ._usecount import BIAS, Rundown, UseCountStatistics
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from ._credentials import Credentials
     from ._open_file import File
     from ._ops import ProcOps
+
+    # In the class below, `type` is the type of an entry.
+    ExceptionType = type[BaseException]
 
 PROC_DYNAMIC_FIRST: Final = 0xF0000000
 """The first inode number given out, as in fs/proc/generic.c."""
@@ -127,7 +130,7 @@ def _rank(entry: ProcDirEntry) -> tuple[int, bytes]:
     return len(name), name
 
 
-class ProcDirEntry(UseCount):
+class ProcDirEntry(Rundown):
     """
     An entry of the tree: a file, directory, symlink or mount point.
 
@@ -167,10 +170,7 @@ class ProcDirEntry(UseCount):
         data: Any = None,
         fast_acquire: bool = False,
     ) -> None:
-        self.name = name
-        self._fast_acquire = fast_acquire
-        self._in_use = 0
-        self._completion = None
+        super().__init__(name, fast_acquire=fast_acquire)
         self._mode = mode
         self._size = 0
         self.parent: ProcDirEntry = self if parent is None else parent
@@ -194,8 +194,8 @@ class ProcDirEntry(UseCount):
     def __repr__(self) -> str:
         numbers = self.statistics()
         files = f" open_files={numbers.open_files}" if numbers.open_files else ""
-        mode = stat.filemode(self._mode)
-        return f"<{type(self).__name__} {self.path!r} {mode} in_use={numbers.in_use}{files} {numbers.state}>"
+        what = f"{self.path!r} {stat.filemode(self._mode)} in_use={numbers.in_use}{files}"
+        return f"<ProcDirEntry {what} {numbers.state}>"
 
     @property
     def path(self) -> str:
@@ -295,8 +295,9 @@ class ProcDirEntry(UseCount):
 
     def listing(self) -> list[DirEntry]:
         """Return the lines of a directory, ``.`` and ``..`` first."""
-        dots = [DirEntry(".", stat.S_IFDIR, self.ino), DirEntry("..", stat.S_IFDIR, self.parent.ino)]
-        return dots + [child.as_dirent() for child in self.children]
+        here = DirEntry(".", stat.S_IFDIR, self.ino)
+        above = DirEntry("..", stat.S_IFDIR, self.parent.ino)
+        return [here, above, *(child.as_dirent() for child in self.children)]
 
     def as_dirent(self) -> DirEntry:
         """Return the line this entry has in a listing."""
@@ -310,11 +311,6 @@ class ProcDirEntry(UseCount):
             # Once dying, a busy file counts as one call in the entry's own number: see kill().
             inside += file.in_use - (self._in_use < 0 and file.in_use > 0)
         return inside
-
-    @property
-    def fast_acquire(self) -> bool:
-        """Whether calls skip the checkpoint they need not make."""
-        return self._fast_acquire
 
     @property
     def linked(self) -> bool:
@@ -435,7 +431,7 @@ class ProcDirEntry(UseCount):
 
     async def __aexit__(
         self,
-        exc_type: type[BaseException] | None,
+        exc_type: ExceptionType | None,
         exc: BaseException | None,
         tb: TracebackType | None,
     ) -> None:

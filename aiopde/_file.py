@@ -6,7 +6,7 @@ import mmap as mmap_module
 import os
 import select
 import stat
-from errno import EACCES, EFAULT, EINVAL, EIO, EISDIR, ENODEV, ENOTDIR, ENOTTY, EPERM, ESPIPE
+from errno import EACCES, EFAULT, EINVAL, EIO, EISDIR, ENODEV, ENOTDIR, ENOTTY, ESPIPE
 from typing import TYPE_CHECKING, Any, Final, Self, cast, final
 
 import anyio
@@ -18,7 +18,7 @@ from ._errors import EntryRemovedError, bad_file, error
 from ._open_file import CLOSED, File
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Iterable
+    from collections.abc import Iterable
     from types import TracebackType
 
     from ._credentials import Credentials
@@ -97,7 +97,7 @@ class ProcFile(AsyncResource):
         else:
             file._in_use = 1
         try:
-            data = await file.entry.ops.reader(file, size, file.pos)  # type: ignore[misc]
+            data: bytes = await file.entry.ops.reader(file, size, file.pos)
             if type(data) is not bytes or len(data) > size:
                 raise file.nonsense("read", data, f"0 to {size} bytes")
             file.pos += len(data)
@@ -154,7 +154,7 @@ class ProcFile(AsyncResource):
         else:
             file._in_use = 1
         try:
-            taken = await file.entry.ops.write(file, data, file.pos)  # type: ignore[misc]
+            taken: int = await file.entry.ops.writer(file, data, file.pos)
             file.pos += file.checked_count(taken, len(data))
         finally:
             if file._in_use == 1 and file._queue is None:
@@ -668,14 +668,12 @@ class Mapping(AsyncResource):
 # -- helpers ------------------------------------------------------------------------------------
 
 
-def as_bytes(data: bytes) -> bytes:
+def as_bytes(data: Any) -> bytes:
     """Return *data* as ``bytes``; text is refused, since nobody said how to encode it."""
-    if type(data) is bytes:
-        return data
-    if isinstance(data, (bytearray, memoryview, bytes)):
-        return bytes(data)
-    msg = f"write wants bytes, not {type(data).__name__}: pass text.encode(), or use write_text()"
-    raise TypeError(msg)
+    if isinstance(data, str):
+        msg = "write wants bytes, not str: pass text.encode(), or use write_text()"
+        raise TypeError(msg)
+    return data if type(data) is bytes else memoryview(data).tobytes()
 
 
 def readable(flags: int) -> bool:
@@ -689,13 +687,13 @@ def writable(flags: int) -> bool:
 
 
 def _read_now(file: File, size: int) -> bytes:
-    data = file.checked_bytes(file.entry.ops.reader(file, size, file.pos), size)  # type: ignore[misc]
+    data = file.checked_bytes(file.entry.ops.reader(file, size, file.pos), size)
     file.pos += len(data)
     return data
 
 
 def _write_now(file: File, data: bytes) -> int:
-    taken = file.checked_count(file.entry.ops.write(file, data, file.pos), len(data))  # type: ignore[misc]
+    taken = file.checked_count(file.entry.ops.writer(file, data, file.pos), len(data))
     file.pos += taken
     return taken
 

@@ -62,8 +62,9 @@ def walk(
 def _components(root: ProcRoot, path: str) -> list[str]:
     """Split a path into its names, the first one last. A trailing slash becomes a ``.``"""
     if path.startswith("/"):
-        inside = path.removeprefix(root.name) if root.name != "/" else path
-        if inside == path != root.name and root.name != "/" or inside[:1] not in {"", "/"}:
+        mountpoint = root.name.rstrip("/")
+        inside = path.removeprefix(mountpoint)
+        if not path.startswith(mountpoint) or inside[:1] not in {"", "/"}:
             raise error(ENOENT, path, f"absolute paths begin with {root.name}")
         path = inside
     names = [name for name in path.split("/") if name]
@@ -103,7 +104,7 @@ def locate(root: ProcRoot, path: str, parent: ProcDirEntry | None) -> tuple[Proc
     for name in way:
         child = here.children.get(name)
         if child is None:
-            why = f"no entry {name!r} in {here.path!r}; names have no slash in front, as in 'driver/x'"
+            why = f"no entry {name!r} in {here.path!r} (a name has no slash in front: 'driver/x')"
             raise error(ENOENT, path, why)
         here = child
     return here, leaf

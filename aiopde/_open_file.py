@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, cast, final
 
@@ -236,7 +237,7 @@ class File:
         if op == "read":
             op = ops.reader_name
         handler = getattr(ops, op)
-        if hasattr(got, "close") and hasattr(got, "send"):  # a coroutine nobody awaited
+        if inspect.iscoroutine(got):  # nobody has awaited it
             got.close()
             want = f"{want} (is it an async function behind a plain one?)"
         name = getattr(handler, "__qualname__", repr(handler))

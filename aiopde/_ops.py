@@ -85,16 +85,18 @@ class ProcOps:
     release: ReleaseHandler | None = None
     permanent: bool = False
 
-    reader: ReadHandler | None = field(init=False, repr=False)
+    reader: Any = field(init=False, repr=False)
     """What serves a read: *read_iter* if there is one, else *read*."""
     reader_name: str = field(init=False, repr=False)
+    writer: Any = field(init=False, repr=False)
+    """What serves a write: *write*. Untyped like *reader*: which kind it is, was chosen."""
     awaited: frozenset[str] = field(init=False, repr=False)
     """Which of the handlers are coroutine functions."""
     release_suspends: bool = field(init=False, repr=False)
     """Whether the release handler might wait for something, and so needs a shield."""
     seq: Any = field(default=None, init=False, repr=False)
     """The records behind a seq file (the kernel keeps them in a union with proc_ops)."""
-    handles: dict[int, Any] = field(default_factory=dict, init=False, repr=False)
+    handles: dict[int, Any] = field(default_factory=dict[int, Any], init=False, repr=False)
     """The classes of its open files, made when first needed: see _file.handle_class."""
 
     def __post_init__(self) -> None:
@@ -105,6 +107,7 @@ class ProcOps:
         reader_name = "read" if self.read_iter is None else "read_iter"
         object.__setattr__(self, "reader_name", reader_name)
         object.__setattr__(self, "reader", getattr(self, reader_name))
+        object.__setattr__(self, "writer", self.write)
         object.__setattr__(self, "awaited", awaited)
         object.__setattr__(self, "release_suspends", suspends)
 

@@ -60,7 +60,7 @@ class ProcFS:
     """
 
     def __init__(self, *, mountpoint: str = "/proc", fast_acquire: bool = False) -> None:
-        if not mountpoint.startswith("/") or mountpoint != "/" and mountpoint.endswith("/"):
+        if not mountpoint.startswith("/") or (mountpoint.endswith("/") and mountpoint != "/"):
             msg = f"mountpoint is an absolute path, as '/proc', not {mountpoint!r}"
             raise ValueError(msg)
         self.root = ProcRoot(mountpoint, self, fast_acquire=fast_acquire)
@@ -151,11 +151,7 @@ class ProcFS:
 
         Linux: ``proc_create_data``.
         """
-        if not isinstance(ops, ProcOps):
-            msg = f"create() wants a ProcOps: pass ProcOps(read=...) or ProcOps.of({ops!r:.60})"
-            if isinstance(ops, type):
-                msg = f"create() wants a ProcOps: pass ProcOps.of({ops.__name__}()), an instance"
-            raise TypeError(msg)
+        _check_ops(ops)
         mode = _file_mode(name, mode)
         return self._register(name, mode, parent, ops=ops, data=data, fast_acquire=fast_acquire)
 
@@ -254,15 +250,13 @@ class ProcFS:
 
         Linux: ``proc_symlink``.
         """
-        if not target or not isinstance(target, str):
+        if not target:
             raise error(ENOENT, name, f"a symlink wants a path to lead to, not {target!r}")
         entry = self._register(name, stat.S_IFLNK | 0o777, parent, data=target)
         entry.size = len(os.fsencode(target))
         return entry
 
-    def create_mount_point(
-        self, name: str, *, parent: ProcDirEntry | None = None
-    ) -> ProcDirEntry:
+    def create_mount_point(self, name: str, *, parent: ProcDirEntry | None = None) -> ProcDirEntry:
         """
         Register a directory that stays empty for good. Not a checkpoint.
 
@@ -564,15 +558,25 @@ class ProcFS:
 
         Linux: ``proc_reg_open``.
         """
-        fast = self.root.fast_acquire if isinstance(path, str) else path.fast_acquire
-        if not fast:
-            await checkpoint()
-        if isinstance(path, str):
-            follow = not flags & os.O_NOFOLLOW
-            path = self.lookup(path, follow_symlinks=follow, cred=cred, dir_fd=dir_fd)
-        if flags != os.O_RDONLY or cred is not ROOT or not stat.S_ISREG(path.type):
-            _may_open(path, flags, cred)
-        return await open_entry(path, flags)
+        follow = not flags & os.O_NOFOLLOW
+        entry = await self._arrive(path, follow_symlinks=follow, cred=cred, dir_fd=dir_fd)
+        if flags != os.O_RDONLY or cred is not ROOT or not stat.S_ISREG(entry.type):
+            _may_open(entry, flags, cred)
+        return await open_entry(entry, flags)
+
+    async def _arrive(self, path: str | ProcDirEntry, **how: Any) -> ProcDirEntry:
+        """Make the checkpoint of a call, if it has one, and find what it is about after that."""
+        try:
+            entry = self.lookup(path, **how) if isinstance(path, str) else path
+            fast = entry.fast_acquire
+        except OSError:
+            fast = self.root.fast_acquire
+            if fast:
+                raise
+        if fast:
+            return entry
+        await checkpoint()
+        return self.lookup(path, **how) if isinstance(path, str) else path
 
     async def read_bytes(self, path: str | ProcDirEntry, *, cred: Credentials = ROOT) -> bytes:
         """
@@ -614,14 +618,21 @@ class ProcFS:
     async def _one_shot(
         self, path: str | ProcDirEntry, flags: int, cred: Credentials
     ) -> ProcDirEntry:
-        fast = self.root.fast_acquire if isinstance(path, str) else path.fast_acquire
-        if not fast:
-            await checkpoint()
-        entry = self.lookup(path, cred=cred) if isinstance(path, str) else path
+        entry = await self._arrive(path, cred=cred)
         _may_open(entry, flags, cred)
         if entry.is_dir():
             raise error(EISDIR, entry.path)
         return entry
+
+
+def _check_ops(ops: object) -> None:
+    if isinstance(ops, ProcOps):
+        return
+    msg = f"create() wants a ProcOps, not {ops!r:.60}: pass ProcOps(read=...), or ProcOps.of(it)"
+    if isinstance(ops, type):
+        name = ops.__name__
+        msg = f"create() wants a ProcOps, not a class: pass ProcOps.of({name}()), not {name}"
+    raise TypeError(msg)
 
 
 def _file_mode(name: str, mode: int) -> int:

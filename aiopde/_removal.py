@@ -133,7 +133,7 @@ class Removal:
         else:
             try:
                 await file.run_release()
-            except Exception as exc:  # noqa: BLE001  it stops no other release; see check()
+            except Exception as exc:  # it stops no other release; see check()
                 self._failures.append((file.entry, exc))
         return True
 

@@ -27,46 +27,28 @@ class UseCountStatistics:
     """Whether removal has begun, so that no further call is let in."""
 
 
-class UseCount:
+class Rundown:
     """
-    Lets calls in until removal begins, then waits until the last one is out.
+    What calls may be inside of, and what then can be run down: the kernel's integer.
 
-    The kernel's own integer: a call adds one unless the count is negative, removal adds a large
-    negative BIAS once, and the call that brings the count back to exactly BIAS was the last one
-    inside (``use_pde``, ``unuse_pde``, ``proc_entry_rundown`` in fs/proc/inode.c). So one word
-    says both how many are inside and whether the door is shut, and the two can never disagree.
+    A call adds one unless the count is negative, removal adds a large negative BIAS once, and the
+    call that brings the count back to exactly BIAS was the last one inside (``use_pde``,
+    ``unuse_pde``, ``proc_entry_rundown`` in fs/proc/inode.c). So one word says both how many are
+    inside and whether the door is shut, and the two can never disagree.
 
     Linux needs an atomic instruction for that. Here only one task runs between two checkpoints,
     so plain arithmetic is atomic. The rule that keeps this true: nothing between *reading* and
     *changing* the count may await. Every state change is therefore a plain ``def``.
-
-    Use it on its own to guard anything that may be taken away while it is in use::
-
-        pool = UseCount("pool")
-
-        async with pool:            # OSError(EIO) once removal has begun
-            await work()
-
-        await pool.rundown()        # refuses newcomers, waits for those inside
-
-    Args:
-        name: What is guarded, for error messages and ``repr``.
-        fast_acquire: Leave out the checkpoint of ``async with`` and of a :meth:`rundown`
-            that need not wait.
     """
 
     __slots__ = ("_completion", "_fast_acquire", "_in_use", "name")
 
-    def __init__(self, name: str = "", *, fast_acquire: bool = False) -> None:
+    def __init__(self, name: str, *, fast_acquire: bool) -> None:
         self.name = name
         self._fast_acquire = fast_acquire
         self._in_use = 0
         # Made by kill(), and only when somebody is inside: an Event costs more than a removal.
         self._completion: anyio.Event | None = None
-
-    def __repr__(self) -> str:
-        state = "removing" if self.removing else "live"
-        return f"<{type(self).__name__} {self.name!r} in_use={self.in_use} {state}>"
 
     @property
     def in_use(self) -> int:
@@ -77,6 +59,11 @@ class UseCount:
     def removing(self) -> bool:
         """Whether removal has begun. Never turns back to false."""
         return self._in_use < 0
+
+    @property
+    def fast_acquire(self) -> bool:
+        """Whether calls skip the checkpoint where they need not wait."""
+        return self._fast_acquire
 
     def use(self) -> bool:
         """
@@ -145,6 +132,39 @@ class UseCount:
     def statistics(self) -> UseCountStatistics:
         """Return a frozen snapshot, for debugging and for tests."""
         return UseCountStatistics(self.in_use, self.removing)
+
+
+class UseCount(Rundown):
+    """
+    Lets calls in until removal begins, then waits until the last one is out.
+
+    The guard of the tree's entries, on its own: for anything that may be taken away while it is
+    in use::
+
+        pool = UseCount("pool")
+
+        async with pool:            # OSError(EIO) once removal has begun
+            await work()
+
+        await pool.rundown()        # refuses newcomers, waits for those inside
+
+    Where a context manager is too slow, ``use()`` and ``unuse()`` are the same by hand, without a
+    checkpoint.
+
+    Args:
+        name: What is guarded, for error messages and ``repr``.
+        fast_acquire: Leave out the checkpoint of ``async with``, and of a :meth:`rundown` that
+            need not wait.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, name: str = "", *, fast_acquire: bool = False) -> None:
+        super().__init__(name, fast_acquire=fast_acquire)
+
+    def __repr__(self) -> str:
+        state = "removing" if self.removing else "live"
+        return f"<UseCount {self.name!r} in_use={self.in_use} {state}>"
 
     async def __aenter__(self) -> Self:
         if not self._fast_acquire:

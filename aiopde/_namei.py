@@ -41,6 +41,7 @@ def walk(
 
     Linux: ``path_lookupat``, ``proc_lookup_de``.
     """
+    check_path(path)
     here = start or root
     todo = _components(root, path)
     if path.startswith("/"):
@@ -57,6 +58,13 @@ def walk(
             todo += _components(root, target)
             here = root if target.startswith("/") else here.parent
     return here
+
+
+def check_path(path: object) -> None:
+    """Refuse what is no path before it fails somewhere inside."""
+    if not isinstance(path, str):
+        msg = f"a path is a str, as 'driver/x', not {path!r:.60}"
+        raise TypeError(msg)
 
 
 def _components(root: ProcRoot, path: str) -> list[str]:
@@ -99,6 +107,7 @@ def locate(root: ProcRoot, path: str, parent: ProcDirEntry | None) -> tuple[Proc
 
     Linux: ``xlate_proc_name``.
     """
+    check_path(path)
     here = parent or root
     *way, leaf = path.split("/")
     for name in way:

@@ -566,17 +566,20 @@ class ProcFS:
 
     async def _arrive(self, path: str | ProcDirEntry, **how: Any) -> ProcDirEntry:
         """Make the checkpoint of a call, if it has one, and find what it is about after that."""
+        if isinstance(path, ProcDirEntry):
+            if not path.fast_acquire:
+                await checkpoint()
+            return path
         try:
-            entry = self.lookup(path, **how) if isinstance(path, str) else path
-            fast = entry.fast_acquire
+            entry = self.lookup(path, **how)
         except OSError:
-            fast = self.root.fast_acquire
-            if fast:
+            if self.root.fast_acquire:
                 raise
-        if fast:
-            return entry
+        else:
+            if entry.fast_acquire:
+                return entry
         await checkpoint()
-        return self.lookup(path, **how) if isinstance(path, str) else path
+        return self.lookup(path, **how)
 
     async def read_bytes(self, path: str | ProcDirEntry, *, cred: Credentials = ROOT) -> bytes:
         """

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import stat
+from contextvars import ContextVar
 from errno import EEXIST, EINVAL, EISDIR, ELOOP, ENOENT, ENOTDIR, ENOTEMPTY, EPERM
-from typing import TYPE_CHECKING, Any, Self, final
+from typing import TYPE_CHECKING, Any, Protocol, Self, final
 
 import anyio
 from anyio.lowlevel import checkpoint
@@ -29,6 +30,16 @@ if TYPE_CHECKING:
     from ._file import ProcFile
     from ._seq_file import SeqOps, ShowAllHandler, TextHandler
     from ._stat import Stat
+
+
+class Owner(Protocol):
+    """Who wants to know what is registered in its context: a module."""
+
+    def add(self, entry: ProcDirEntry) -> None:
+        """Note an entry that was registered."""
+
+
+current_owner: ContextVar[Owner | None] = ContextVar("current_owner", default=None)
 
 
 @final
@@ -285,6 +296,9 @@ class ProcFS:
             self._orphaned.append(parent)
         # Last, and whole: from here on it can be called.
         parent.add_child(entry)
+        owner = current_owner.get()
+        if owner is not None:
+            owner.add(entry)
         return entry
 
     def _place(self, name: str, parent: ProcDirEntry | None) -> tuple[ProcDirEntry, str]:

@@ -12,6 +12,8 @@ from ._errors import EntryRemovedError, HandlerError, bad_file, error
 from ._usecount import BIAS
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     from ._entry import ProcDirEntry
 
 
@@ -277,18 +279,18 @@ class File:
             self.entry.put_holder()
         elif self.closing:
             with anyio.CancelScope(shield=True):
-                await self.wait_released()
+                await self.completion().wait()
         elif self.entry.ops.release_suspends:
             with anyio.CancelScope(shield=True):
                 await self.run_release()
         else:
             await self.run_release()
 
-    async def wait_released(self) -> None:
-        """Wait for the release somebody else is running."""
+    def completion(self) -> anyio.Event:
+        """Return what is set when the release that has begun is over."""
         if self._completion is None:
             self._completion = anyio.Event()
-        await self._completion.wait()
+        return self._completion
 
     async def run_release(self) -> None:
         """Run the release handler here and now; the caller sees to the shield it may need."""
@@ -296,6 +298,18 @@ class File:
         try:
             if self.entry.ops.release is not None:
                 await self.run("release")
+        finally:
+            self.released()
+
+    def release_now(self) -> None:
+        """Run a release handler that waits for nothing, a plain one or not."""
+        self.closing = True
+        ops = self.entry.ops
+        try:
+            if ops.release is not None:
+                result = ops.release(self)
+                if "release" in ops.awaited:
+                    run_to_end(cast("Coroutine[Any, Any, object]", result))
         finally:
             self.released()
 
@@ -308,6 +322,17 @@ class File:
             entry.add_holder()
         if self._completion is not None:
             self._completion.set()
+
+
+def run_to_end(coroutine: Coroutine[Any, Any, object]) -> None:
+    """Run a coroutine whose body awaits nothing, which is a plain call."""
+    try:
+        coroutine.send(None)
+    except StopIteration:
+        return
+    coroutine.close()
+    msg = f"{coroutine!r} was to await nothing, and did"
+    raise RuntimeError(msg)
 
 
 @final

@@ -114,7 +114,7 @@ class ProcFS:
         for gone in self._orphaned:
             removals += [self._begin(child) for child in gone.children]
         for removal in removals:
-            await removal.run(shielded=True)
+            await removal.run()
             self._end(removal)
 
     def _raise_failures(self, exc: BaseException | None) -> None:
@@ -399,17 +399,24 @@ class ProcFS:
     async def _complete(self, removal: Removal) -> None:
         """Run a removal here, as far as that goes; what is left goes on in the task group."""
         try:
-            finished = await removal.run(shielded=False)
+            obstacle = removal.advance()
+            if obstacle is None:
+                self._end(removal)
+                if not removal.root.fast_acquire:
+                    await checkpoint()
+                return
+            while isinstance(obstacle, anyio.Event):
+                await obstacle.wait()
+                obstacle = removal.advance()
         except BaseException:
-            self._hand_over(removal)
+            if not removal.done:
+                self._hand_over(removal)
             raise
-        if not finished:
+        if obstacle is None:
+            self._end(removal)
+        else:  # a release handler that must not be cancelled, as this task may be
             self._hand_over(removal)
             await removal.join(removal.root)
-            return
-        self._end(removal)
-        if not removal.waited and not removal.root.fast_acquire:
-            await checkpoint()
 
     def _hand_over(self, removal: Removal) -> None:
         # The new task's context is a copy of this one's: release handlers see the remover's.
@@ -418,7 +425,7 @@ class ProcFS:
 
     async def _finish(self, removal: Removal) -> None:
         with anyio.CancelScope(shield=True):
-            await removal.run(shielded=True)
+            await removal.run()
         self._end(removal)
 
     # -- what a user sees -----------------------------------------------------------------------

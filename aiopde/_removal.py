@@ -23,6 +23,9 @@ class Removal:
     """
     One removal, from the unlinking to the last release; it goes on where it is, whoever runs it.
 
+    It is a machine that never waits itself: :meth:`advance` does what can be done and says what
+    stands in the way. So a cancelled remover leaves nothing half done, and another can go on.
+
     Making one unlinks its root and refuses every new call in the whole subtree, at once. (Linux
     does that entry by entry: while it waits in one, its later siblings go on living.) The rest is
     in Linux's order: the first child is unlinked and gone into, and so on until there is none;
@@ -33,7 +36,7 @@ class Removal:
     Linux: ``remove_proc_subtree``, fs/proc/generic.c; ``proc_entry_rundown``, fs/proc/inode.c.
     """
 
-    __slots__ = ("_current", "_events", "_failures", "_others", "root", "waited")
+    __slots__ = ("_current", "_events", "_failures", "_others", "root")
 
     def __init__(self, root: ProcDirEntry, pending: Iterable[Removal]) -> None:
         self.root = root
@@ -42,8 +45,6 @@ class Removal:
         # For who joins, by the entry they wait for; made when somebody does.
         self._events: dict[ProcDirEntry, anyio.Event] = {}
         self._failures: list[tuple[ProcDirEntry, Exception]] = []
-        # Whether running it was a checkpoint.
-        self.waited = False
         # Removals, by somebody else, of what was or is below the root: it ends after them.
         self._others = [other for other in pending if is_below(other.root, root)]
         taken_from = root._removal
@@ -74,25 +75,25 @@ class Removal:
             entry = entry.parent
         return entry
 
-    async def run(self, *, shielded: bool) -> bool:
+    def advance(self) -> anyio.Event | File | None:
         """
-        Go on until all is gone. A checkpoint only where there is something to wait for.
-
-        Cancelled while it waits, it can be run again by somebody else. It must not be cancelled
-        inside a release handler, so one that might wait is left to a run that is *shielded*.
+        Do all that can be done without waiting; say what has to be waited for. Not a checkpoint.
 
         Returns:
-            False if it stopped before such a handler, True if all is gone.
+            None when all is gone. An event: wait for it, and call again. A file: its release
+            handler might wait for something, so it must be run where nobody cancels it, with
+            :meth:`release`; then call again.
         """
         while not self.done:
             child = self._current.children.first()
             if child is not None:
                 self._descend(child)
-            elif await self._rundown(self._current, shielded=shielded):
-                self._ascend()
-            else:
-                return False
-        return True
+                continue
+            obstacle = self._rundown(self._current)
+            if obstacle is not None:
+                return obstacle
+            self._ascend()
+        return None
 
     def _descend(self, child: ProcDirEntry) -> None:
         child.unlink()
@@ -105,42 +106,64 @@ class Removal:
         entry = self._current
         self._current = entry.parent
         entry.gone()
-        if self._events and entry in self._events:
+        if entry in self._events:
             self._events.pop(entry).set()
 
-    async def _rundown(self, entry: ProcDirEntry, *, shielded: bool) -> bool:
+    def _rundown(self, entry: ProcDirEntry) -> anyio.Event | File | None:
         while self._others:
-            self.waited = True
-            await self._others[-1].join(self._others[-1].root)
+            other = self._others[-1]
+            if not other.done:
+                return other.event(other.root)
             self._others.pop()
         if entry._in_use != BIAS:
-            self.waited = True
-            await entry.rundown()
+            return entry._completion
         while entry.open_files:
             # A copy, since closers take files out meanwhile; and again, since a directory may
             # be opened while it waits.
             for file in reversed(list(entry.open_files)):
-                if file in entry.open_files and not await self._release(file, shielded=shielded):
-                    return False
-        return True
+                obstacle = self._close(file)
+                if obstacle is not None:
+                    return obstacle
+        return None
 
-    async def _release(self, file: File, *, shielded: bool) -> bool:
+    def _close(self, file: File) -> anyio.Event | File | None:
         if file.closing:
-            self.waited = True
-            await file.wait_released()
-        elif file.entry.ops.release_suspends and not shielded:
-            return False
-        else:
-            try:
-                await file.run_release()
-            except Exception as exc:  # it stops no other release; see check()
-                self._failures.append((file.entry, exc))
-        return True
+            return file.completion()
+        if file.entry.ops.release_suspends:
+            return file
+        try:
+            file.release_now()
+        except Exception as exc:  # it stops no other release; see check()
+            self._failures.append((file.entry, exc))
+        return None
+
+    async def run(self) -> None:
+        """Go on until all is gone. To be called where it is not cancelled."""
+        while True:
+            obstacle = self.advance()
+            if obstacle is None:
+                return
+            if isinstance(obstacle, anyio.Event):
+                await obstacle.wait()
+            else:
+                await self._release(obstacle)
+
+    async def _release(self, file: File) -> None:
+        try:
+            await file.run_release()
+        except Exception as exc:  # it stops no other release; see check()
+            self._failures.append((file.entry, exc))
+
+    def event(self, entry: ProcDirEntry) -> anyio.Event:
+        """Return what is set when *entry*, which this removal is about, is gone."""
+        if entry not in self._events:
+            self._events[entry] = anyio.Event()
+        return self._events[entry]
 
     async def join(self, entry: ProcDirEntry) -> None:
         """Wait until *entry*, which this removal is about, is gone. A checkpoint if it is not."""
         if entry._removal is self:
-            await self._events.setdefault(entry, anyio.Event()).wait()
+            await self.event(entry).wait()
 
     def check(self, entry: ProcDirEntry) -> None:
         """Raise what the release handlers of *entry* and all below it raised, if they did."""

@@ -18,9 +18,10 @@ import warnings
 from dataclasses import dataclass, field
 from errno import EINVAL, ENOMEM
 from os import SEEK_CUR, SEEK_SET
+from types import AsyncGeneratorType, CoroutineType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeVar, cast, final
 
-from anyio import CancelScope
+import anyio
 
 from ._mutex import Mutex
 
@@ -346,7 +347,7 @@ class _SeqReader(SeqFile):
         except OSError as exc:
             error = exc
         except BaseException as exc:
-            with CancelScope(shield=True):
+            with anyio.CancelScope(shield=True):
                 await self._stop(exc)
             raise
         # Before stop, whose output must not be mistaken for the record's.
@@ -372,7 +373,8 @@ class _SeqReader(SeqFile):
         """Show records until *offset* bytes have gone by; keep what of the last one has not."""
         passed, error = 0, None
         while self._item is not None:
-            if await self._skipped():
+            result = await self._ops.calls.show(self, self._item)
+            if result is not None and self._is_skip(result):
                 self._drop()
             if self._overflowed:
                 return None
@@ -392,12 +394,14 @@ class _SeqReader(SeqFile):
         """Show records up to the first that is not empty, then those that come with it."""
         error = None
         while self._item is not None:
-            if await self._skipped():
+            result = await self._ops.calls.show(self, self._item)
+            if result is not None and self._is_skip(result):
                 self._drop()
             if self._overflowed:
                 return None
             if self._buffer:
                 await self._append(room)
+                self._overflowed = False  # by next, whose text is not worth losing records for
                 return None
             error = await self._advance()
         self._drop()
@@ -405,6 +409,7 @@ class _SeqReader(SeqFile):
 
     async def _append(self, room: int) -> None:
         """Add whole records until *room* bytes are there, or one fails: the next read tries it."""
+        calls = self._ops.calls
         while True:
             length, index = len(self._buffer), self.index
             await self._advance()  # an error just ends the batch
@@ -414,21 +419,18 @@ class _SeqReader(SeqFile):
             if self._item is None or len(self._buffer) >= room:
                 return
             try:
-                skipped = await self._skipped()
+                result = await calls.show(self, self._item)
             except OSError:
                 self._cut(length)
                 return
-            full = self._overflowed and not skipped
-            if full or skipped:
+            if result is not None and self._is_skip(result):
                 self._cut(length)
-            if full:
+            elif self._overflowed:
+                self._cut(length)
                 return
 
-    async def _skipped(self) -> bool:
-        """Call show; tell whether to leave the record out."""
-        result = await self._ops.calls.show(self, self._item)
-        if result is None:
-            return False
+    def _is_skip(self, result: object) -> bool:
+        """Tell whether show wants the record left out."""
         if type(result) is not int or result not in (0, SEQ_SKIP):
             want = "None or SEQ_SKIP; write the record with m.puts(), raise OSError for an error"
             raise _nonsense(self._ops.show, "show", result, want)
@@ -712,8 +714,8 @@ class _Cursor:
 
 def _nonsense(handler: object, op: str, got: object, want: str) -> TypeError:
     """Make the error of a handler that returned what cannot be used; the one place it is made."""
-    if inspect.iscoroutine(got):
-        got.close()
+    if isinstance(got, CoroutineType):
+        got.close()  # or Python warns that nobody awaited it
         want = f"{want} (is it an async function behind a plain one?)"
     return TypeError(f"{op}= handler {_name(handler)} returned {got!r:.100}: it must return {want}")
 
@@ -743,8 +745,8 @@ def _coroutine_function(
 
     async def call(*args: object) -> Any:
         result = function(*args)
-        if inspect.iscoroutine(result):
-            raise _nonsense(function, op, result, "no coroutine")
+        if isinstance(result, CoroutineType):
+            raise _nonsense(function, op, cast("object", result), "no coroutine")
         return result
 
     return call
@@ -752,9 +754,9 @@ def _coroutine_function(
 
 def _check(owner: str, op: str, handler: object, parameters: tuple[str, ...]) -> None:
     want = _want(owner, op, parameters)
-    if inspect.iscoroutine(handler) or inspect.isasyncgen(handler):
-        if inspect.iscoroutine(handler):
-            handler.close()  # or Python warns that nobody awaited it
+    if isinstance(handler, (CoroutineType, AsyncGeneratorType)):
+        if isinstance(handler, CoroutineType):
+            handler.close()
         msg = f"{want}; pass {handler.__name__}, not {handler.__name__}()"
         raise TypeError(msg)
     if isinstance(handler, type) or not callable(handler):

@@ -1,0 +1,180 @@
+"""The README's table of differences from Linux: one test for each row."""
+
+from __future__ import annotations
+
+from errno import EEXIST, EINVAL, EIO, ENAMETOOLONG, ENOENT, ENOTEMPTY
+
+import anyio
+import pytest
+
+from aiopde import EntryRemovedError, File, HandlerError, ProcFS, ProcOps
+
+
+class Gated:
+    """An entry's handlers; reads wait until they may go."""
+
+    def __init__(self) -> None:
+        self.may_go = anyio.Event()
+        self.released = 0
+
+    async def read(self, file: File, size: int, pos: int) -> bytes:
+        await self.may_go.wait()
+        return b"data"[pos : pos + size]
+
+    async def release(self, file: File) -> None:
+        self.released += 1
+
+
+class TestRefusedInsteadOfWarned:
+    """1a: where Linux WARNs and carries on, an OSError, and nothing is changed."""
+
+    async def test_duplicate(self) -> None:
+        """A name that is taken is EEXIST; what has it stays."""
+        async with ProcFS() as proc:
+            entry = proc.create("x", ProcOps())
+            with pytest.raises(OSError) as caught:
+                proc.mkdir("x")
+            assert caught.value.errno == EEXIST
+            assert proc.lookup("x") is entry
+
+    @pytest.mark.parametrize(
+        ("name", "errno"),
+        [("", EINVAL), (".", EINVAL), ("..", EINVAL), ("7", EINVAL), ("x" * 256, ENAMETOOLONG)],
+    )
+    async def test_bad_name(self, name: str, errno: int) -> None:
+        """A name no entry can have is refused, and nothing is registered."""
+        async with ProcFS() as proc:
+            with pytest.raises(OSError) as caught:
+                proc.create(name, ProcOps())
+            assert caught.value.errno == errno
+            assert proc.listdir() == []
+
+    async def test_missing(self) -> None:
+        """Removing what is not there is ENOENT."""
+        async with ProcFS() as proc:
+            with pytest.raises(OSError) as caught:
+                await proc.remove("nope")
+            assert caught.value.errno == ENOENT
+
+    async def test_permanent(self) -> None:
+        """Removing a permanent entry is EINVAL; it stays."""
+        async with ProcFS() as proc:
+            entry = proc.create("x", ProcOps(permanent=True))
+            for remove in (proc.remove, proc.remove_subtree):
+                with pytest.raises(OSError) as caught:
+                    await remove("x")
+                assert caught.value.errno == EINVAL
+            assert entry.statistics().state == "live"
+
+
+async def test_nonsense_of_a_handler_is_its_calls_error() -> None:
+    """1b: what no caller can use is an error that names the handler."""
+
+    async def numbers(file: File, size: int, pos: int) -> bytes:
+        return 7  # type: ignore[return-value]  # pyright: ignore[reportReturnType]
+
+    async with ProcFS() as proc:
+        proc.create("x", ProcOps(read=numbers))
+        async with await proc.open("x") as file:
+            with pytest.raises(HandlerError, match=r"numbers returned 7") as caught:
+                await file.read()
+        assert caught.value.errno == EIO
+
+
+async def test_a_directory_with_something_in_it_is_not_removed() -> None:
+    """1c: ENOTEMPTY instead of a leak; the directory and its children stay."""
+    async with ProcFS() as proc:
+        proc.mkdir("d")
+        child = proc.create("d/x", ProcOps())
+        with pytest.raises(OSError) as caught:
+            await proc.remove("d")
+        assert caught.value.errno == ENOTEMPTY
+        assert proc.lookup("d/x") is child
+
+
+async def test_a_subtree_is_shut_before_anything_is_waited_for() -> None:
+    """2a: while the first child is waited for, the others refuse already."""
+    first, second = Gated(), Gated()
+    async with ProcFS() as proc:
+        proc.mkdir("d")
+        proc.create("d/a", ProcOps.of(first))
+        proc.create("d/b", ProcOps.of(second))
+        a, b = await proc.open("d/a"), await proc.open("d/b")
+        async with anyio.create_task_group() as tg:
+            tg.start_soon(a.read)
+            await anyio.wait_all_tasks_blocked()
+            tg.start_soon(proc.remove_subtree, "d")
+            await anyio.wait_all_tasks_blocked()
+            with pytest.raises(EntryRemovedError):
+                await b.read()
+            assert second.released == 0  # in Linux's order: after the first
+            first.may_go.set()
+        assert (first.released, second.released) == (1, 1)
+
+
+async def test_a_permanent_entry_inside_is_found_first() -> None:
+    """2b: nothing of a subtree is touched if something in it is permanent."""
+    async with ProcFS() as proc:
+        proc.mkdir("d")
+        other = proc.create("d/a", ProcOps())
+        proc.mkdir("d/sub")
+        proc.create("d/sub/x", ProcOps(permanent=True))
+        with pytest.raises(OSError) as caught:
+            await proc.remove_subtree("d")
+        assert caught.value.errno == EINVAL
+        assert other.statistics().state == "live"
+        assert proc.lookup("d/sub/x").permanent
+
+
+async def test_the_second_remover_joins() -> None:
+    """3: it returns when the entry is gone, not at once."""
+    ops = Gated()
+    order: list[str] = []
+    async with ProcFS() as proc:
+        entry = proc.create("x", ProcOps.of(ops))
+        file = await proc.open("x")
+
+        async def second() -> None:
+            await proc.remove("x")
+            order.append(entry.statistics().state)
+
+        async with anyio.create_task_group() as tg:
+            tg.start_soon(file.read)
+            await anyio.wait_all_tasks_blocked()
+            tg.start_soon(proc.remove, "x")
+            await anyio.wait_all_tasks_blocked()
+            tg.start_soon(second)
+            await anyio.wait_all_tasks_blocked()
+            assert order == []
+            ops.may_go.set()
+        assert order == ["gone"]
+
+
+async def test_the_directorys_remover_waits_for_the_childs() -> None:
+    """3: who removes a directory returns after what somebody else removes in it is gone."""
+    ops = Gated()
+    async with ProcFS() as proc:
+        directory = proc.mkdir("d")
+        child = proc.create("d/x", ProcOps.of(ops))
+        file = await proc.open("d/x")
+        async with anyio.create_task_group() as tg:
+            tg.start_soon(file.read)
+            await anyio.wait_all_tasks_blocked()
+            tg.start_soon(child.remove)
+            await anyio.wait_all_tasks_blocked()
+            tg.start_soon(proc.remove, "d")
+            await anyio.wait_all_tasks_blocked()
+            assert directory.statistics().state != "gone"
+            ops.may_go.set()
+        assert directory.statistics().state == "gone"
+
+
+async def test_attributes_tell_what_is_true_now() -> None:
+    """4: a size or owner set after the first look is seen by the next."""
+    async with ProcFS() as proc:
+        entry = proc.create("x", ProcOps())
+        file = await proc.open("x")
+        assert proc.stat("x").st_size == 0
+        entry.size, entry.uid = 100, 1000
+        assert proc.stat("x") == file.stat()
+        assert (file.stat().st_size, file.stat().st_uid) == (100, 1000)

@@ -9,13 +9,16 @@ tracebacks.
 from ._credentials import ROOT, Credentials
 from ._entry import EntryStatistics, ProcDirEntry
 from ._errors import EntryRemovedError, HandlerError
-from ._file import DEFAULT_POLLMASK, MAX_RW_COUNT, Mapping, ProcFile
-from ._open_file import File
+from ._file import MAX_RW_COUNT, Mapping, ProcFile
+from ._holders import Holder
+from ._open_file import DEFAULT_POLLMASK, File
 from ._ops import ProcOps
 from ._procfs import ProcFS
 from ._seq_file import SEQ_SKIP, SeqFile, SeqOps
 from ._stat import DirEntry, Stat
 from ._usecount import BIAS, UseCount, UseCountStatistics
+from ._wait import WaitQueue
+from ._watch import RemovalTimeoutError
 
 __all__ = [
     "BIAS",
@@ -29,16 +32,19 @@ __all__ = [
     "EntryStatistics",
     "File",
     "HandlerError",
+    "Holder",
     "Mapping",
     "ProcDirEntry",
     "ProcFS",
     "ProcFile",
     "ProcOps",
+    "RemovalTimeoutError",
     "SeqFile",
     "SeqOps",
     "Stat",
     "UseCount",
     "UseCountStatistics",
+    "WaitQueue",
 ]
 
 

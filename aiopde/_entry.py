@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from errno import EACCES, EPERM
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self, final
 
+import anyio
+
 from ._errors import error
 from ._ops import NO_OPS
 from ._stat import DirEntry, Stat
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from ._credentials import Credentials
+    from ._holders import Holder
     from ._open_file import File
     from ._ops import ProcOps
 
@@ -49,8 +52,17 @@ class Tree(Protocol):
 
     inodes: InodeNumbers
 
-    async def remove_entry(self, entry: ProcDirEntry) -> None:
+    async def remove_entry(self, entry: ProcDirEntry, grace: float | None) -> None:
         """Remove the entry and all below it, or join whoever does."""
+        ...
+
+    def remove_soon(self, entry: ProcDirEntry) -> bool:
+        """Begin to remove the entry, and leave the rest to the tree."""
+        ...
+
+    def holders(self, entry: ProcDirEntry) -> list[Holder]:
+        """Find the calls inside the entry and all below it."""
+        ...
 
 
 @final
@@ -143,6 +155,9 @@ class ProcDirEntry(Rundown):
     Linux: ``struct proc_dir_entry``, fs/proc/internal.h.
     """
 
+    killable = False
+    """Whether calls inside are cancelled when the grace of a removal ends."""
+
     # A million of these may exist: no dict, nothing that is not needed by a file nobody opens.
     __slots__ = (
         "_children",
@@ -152,6 +167,7 @@ class ProcDirEntry(Rundown):
         "_removal",
         "_size",
         "_uid",
+        "_watchers",
         "data",
         "ino",
         "nlink",
@@ -186,6 +202,8 @@ class ProcDirEntry(Rundown):
         self.open_files: dict[File, None] | None = None
         # Files that outlived the entry, once it is gone; the last of them frees the number.
         self._holders = 0
+        # What its removal wakes when it begins, by whoever put it there.
+        self._watchers: dict[object, anyio.Event] | None = None
         # The removal under way, for those who join it.
         self._removal: Any = None
 
@@ -372,7 +390,29 @@ class ProcDirEntry(Rundown):
             return False
         for file in self.open_files or ():
             self._in_use += file.kill()
-        return super().kill()
+        super().kill()
+        if self._watchers is not None:
+            for event in self._watchers.values():
+                event.set()
+            self._watchers = None
+        return True
+
+    def watch(self, key: object) -> anyio.Event:
+        """Return an event, one for each *key*, that is set when removal begins, or has begun."""
+        if self._in_use < 0:
+            event = anyio.Event()
+            event.set()
+            return event
+        if self._watchers is None:
+            self._watchers = {}
+        if key not in self._watchers:
+            self._watchers[key] = anyio.Event()
+        return self._watchers[key]
+
+    def unwatch(self, key: object) -> None:
+        """Forget the event of *key*, if it is still waited for."""
+        if self._watchers is not None:
+            self._watchers.pop(key, None)
 
     def gone(self) -> None:
         """Note that removal is over: what still holds the number are files left open."""
@@ -401,7 +441,7 @@ class ProcDirEntry(Rundown):
         if self._holders == 0 and self._removal is GONE:
             self.tree.inodes.give_back(self.ino)
 
-    async def remove(self) -> None:
+    async def remove(self, *, grace: float | None = None) -> None:
         """
         Remove the entry and everything below it; return when all of it is gone.
 
@@ -414,13 +454,47 @@ class ProcDirEntry(Rundown):
         an entry that is gone it returns at once. If cancelled, it raises at once and the removal
         goes on without it; ``await`` it again to join.
 
+        Args:
+            grace: Seconds to wait for the calls inside; by default the tree's. When they are over,
+                calls of entries created as *killable* are cancelled, and get ``EIO``; if any
+                others are left, that is an error.
+
         Raises:
             OSError: ``EINVAL``: it, or something below it, is permanent; nothing was changed.
+                ``EDEADLK``: a handler of its own calls this (nothing was changed, see
+                :meth:`remove_self`), or it came to wait for itself in some other way.
+            RemovalTimeoutError: The grace has ended; it tells who is still inside, and where.
             ExceptionGroup: Release handlers failed. Everything was released all the same.
 
         Linux: ``proc_remove``, fs/proc/generic.c.
         """
-        await self.tree.remove_entry(self)
+        await self.tree.remove_entry(self, grace)
+
+    def remove_self(self) -> bool:
+        """
+        Begin the removal from inside a handler: it ends after that handler has left.
+
+        Unlinking and refusing happen here and now, the rest in the tree's task group, with the
+        context of this call. Not a checkpoint. Awaiting :meth:`remove` would wait for itself.
+
+        Returns:
+            True for the one call that began it; False if somebody else had.
+
+        Raises:
+            OSError: ``EINVAL``: it, or something below it, is permanent.
+
+        Linux: ``kernfs_remove_self``; procfs has no such thing, and hangs.
+        """
+        return self.tree.remove_soon(self)
+
+    def holders(self) -> list[Holder]:
+        """
+        Tell which calls are inside it and all below it: task, operation, and where it stands.
+
+        Goes through all tasks, a few microseconds each; costs nothing while nobody asks. Only in
+        an event loop. Not a checkpoint.
+        """
+        return self.tree.holders(self)
 
     async def aclose(self) -> None:
         """Do what :meth:`remove` does."""
@@ -456,6 +530,20 @@ class ProcRoot(ProcDirEntry):
     def gone(self) -> None:
         """Note that the whole tree is gone."""
         self._removal = GONE
+
+
+@final
+class KillableEntry(ProcDirEntry):
+    """A file whose calls may be cancelled, when the grace of its removal ends."""
+
+    __slots__ = ("scopes",)
+
+    killable = True
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # One for each call inside.
+        self.scopes: set[anyio.CancelScope] = set()
 
 
 @final

@@ -15,7 +15,8 @@ from anyio.lowlevel import checkpoint
 
 from ._credentials import ROOT
 from ._errors import EntryRemovedError, bad_file, error
-from ._open_file import CLOSED, File
+from ._open_file import CLOSED, DEFAULT_POLLMASK, File
+from ._wait import Wakeup
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -23,14 +24,10 @@ if TYPE_CHECKING:
 
     from ._credentials import Credentials
     from ._entry import ProcDirEntry
-    from ._ops import ProcOps
     from ._stat import DirEntry, Stat
 
 MAX_RW_COUNT: Final = 0x7FFFF000
 """The most bytes one read or write moves, as in Linux."""
-DEFAULT_POLLMASK: Final = select.POLLIN | select.POLLOUT | select.POLLRDNORM | select.POLLWRNORM
-"""What poll says where there is no handler to ask: 0x145."""
-_ALWAYS_POLLED: Final = select.POLLERR | select.POLLHUP
 _ENOIOCTLCMD: Final = 515
 # Numbers the VFS answers before any handler of a regular file is asked: FIOCLEX, FIONCLEX, ...
 _VFS_IOCTLS_OK: Final = frozenset({0x5451, 0x5450})
@@ -108,6 +105,15 @@ class ProcFile(AsyncResource):
                 await file.release()
         return data
 
+    # The long way, for calls that may be killed: those run in a cancel scope of their own.
+    async def _read_run(self, size: int = MAX_RW_COUNT) -> bytes:
+        file = self._file
+        await file.take_position("read", size)
+        try:
+            return await file.read_at_position(size)
+        finally:
+            await file.leave_position_and_release()
+
     # Nothing can run beside a plain function, so it needs to be let in, but not to be counted.
     async def _read_plain(self, size: int = MAX_RW_COUNT) -> bytes:
         file = self._file
@@ -162,6 +168,15 @@ class ProcFile(AsyncResource):
             elif file.leave_position():
                 await file.release()
         return taken
+
+    async def _write_run(self, data: bytes) -> int:
+        data = as_bytes(data)
+        file = self._file
+        await file.take_position("write")
+        try:
+            return await file.write_at_position(data)
+        finally:
+            await file.leave_position_and_release()
 
     async def _write_plain(self, data: bytes) -> int:
         data = as_bytes(data)
@@ -297,30 +312,46 @@ class ProcFile(AsyncResource):
 
     # -- the others -----------------------------------------------------------------------------
 
-    async def poll(self, events: int = DEFAULT_POLLMASK | select.POLLPRI) -> int:
+    async def poll(
+        self,
+        events: int = DEFAULT_POLLMASK | select.POLLPRI,
+        timeout: float | None = 0,  # noqa: ASYNC109  as in poll(2), it is no error
+    ) -> int:
         """
-        Ask the poll handler what is ready now. Does not wait.
+        Ask the poll handler what is ready, and wait until something is, if so wished.
+
+        While it waits it is not inside the guard, and a removal does not wait for it; it ends.
 
         Args:
             events: What to ask for, of ``select.POLLIN`` and its like.
+            timeout: How long to wait, in seconds; 0 not at all, None for ever. What it waits for
+                are the queues that the handler names with :meth:`File.poll_wait`.
 
         Returns:
-            Which of *events* are ready; ``POLLERR`` and ``POLLHUP`` are told unasked. Without a
-            handler, and once removal has begun: readable and writable.
+            Which of *events* are ready, 0 if none was in time; ``POLLERR`` and ``POLLHUP`` are
+            told unasked. Without a handler, and once removal has begun: readable and writable.
 
-        Linux: ``proc_reg_poll``.
+        Linux: ``proc_reg_poll``; ``do_poll``. There a removal does not wake a poll that waits.
         """
         await checkpoint()
-        return await self._poll(events)
+        return await self._poll(events, timeout)
 
-    async def _poll(self, events: int = DEFAULT_POLLMASK | select.POLLPRI) -> int:
+    async def _poll(
+        self,
+        events: int = DEFAULT_POLLMASK | select.POLLPRI,
+        timeout: float | None = 0,  # noqa: ASYNC109
+    ) -> int:
         file = self._live("poll")
-        mask = DEFAULT_POLLMASK
-        if file.entry.ops.poll is not None and not file.removing:
-            mask = await file.call("poll")
-            if type(mask) is not int:
-                raise file.nonsense("poll", mask, "a mask of select.POLL*")
-        return mask & (events | _ALWAYS_POLLED)
+        if timeout == 0:
+            return await file.poll_now(events)
+        with anyio.move_on_after(timeout):
+            while True:
+                with Wakeup(file.entry) as wakeup:
+                    ready = await file.poll_now(events, wakeup)
+                    if ready or file.removing:
+                        return ready
+                    await wakeup.event.wait()
+        return 0
 
     async def ioctl(self, cmd: int, arg: Any = 0) -> int:
         """
@@ -739,6 +770,7 @@ _CALLS: Final = (
     "aclose",
 )
 _FAST: Final = 1 << 30
+_KILLABLE: Final = 1 << 31
 _OPEN_ONLY: Final = os.O_CREAT | os.O_EXCL | os.O_NOCTTY | os.O_TRUNC | os.O_CLOEXEC
 # A descriptor's methods depend on little, so that few classes serve any number of tables.
 _classes: Final[dict[tuple[object, ...], type[ProcFile]]] = {}
@@ -752,10 +784,12 @@ def handle_class(entry: ProcDirEntry, flags: int) -> type[ProcFile]:
     not by branches in each call: which handlers exist, which are plain, whether the file may be
     read or written, and whether a call yields first.
     """
-    key = flags & (os.O_ACCMODE | os.O_PATH) | (_FAST if entry.fast_acquire else 0)
+    key = flags & os.O_ACCMODE | (_FAST if entry.fast_acquire else 0)
+    if entry.killable:
+        key |= _KILLABLE
     handles = entry.ops.handles
     if key not in handles:
-        handles[key] = _make_handle_class(entry.ops, flags, fast=entry.fast_acquire)
+        handles[key] = _make_handle_class(entry, flags)
     return cast("type[ProcFile]", handles[key])
 
 
@@ -765,18 +799,22 @@ def directory_class(entry: ProcDirEntry, flags: int) -> type[ProcFile]:
     return _variant(base, {}, fast=entry.fast_acquire)
 
 
-def _make_handle_class(ops: ProcOps, flags: int, *, fast: bool) -> type[ProcFile]:
-    read = _choose("read", ops.reader, ops.reader_name in ops.awaited, readable(flags))
-    write = _choose("write", ops.write, "write" in ops.awaited, writable(flags))
-    return _variant(ProcFile, {"_read": read, "_write": write}, fast=fast)
+def _make_handle_class(entry: ProcDirEntry, flags: int) -> type[ProcFile]:
+    ops = entry.ops
+    methods = {
+        "_read": _method(entry, "_read", ops.reader_name) if readable(flags) else "_read_bad",
+        "_write": _method(entry, "_write", "write") if writable(flags) else "_write_bad",
+    }
+    chosen = {name: getattr(ProcFile, method) for name, method in methods.items()}
+    return _variant(ProcFile, chosen, fast=entry.fast_acquire)
 
 
-def _choose(call: str, handler: object, awaited: bool, allowed: bool) -> Any:
-    if not allowed:
-        return getattr(ProcFile, f"_{call}_bad")
-    if handler is None:
-        return getattr(ProcFile, f"_{call}_absent")
-    return getattr(ProcFile, f"_{call}" if awaited else f"_{call}_plain")
+def _method(entry: ProcDirEntry, call: str, op: str) -> str:
+    if getattr(entry.ops, op) is None:
+        return f"{call}_absent"
+    if op not in entry.ops.awaited:
+        return f"{call}_plain"
+    return f"{call}_run" if entry.killable else call
 
 
 def _variant(base: type[ProcFile], methods: dict[str, Any], *, fast: bool) -> type[ProcFile]:
@@ -845,8 +883,7 @@ async def write_entry(entry: ProcDirEntry, data: bytes) -> None:
         if entry.ops.write is None:
             raise file.refuse_absent("write", EIO)
         while True:
-            taken = file.checked_count(await file.run("write", data, file.pos), len(data))
-            file.pos += taken
+            taken = await file.write_at_position(data)
             data = data[taken:]
             if not data:
                 return

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import inspect
+import select
 from collections import deque
+from errno import EIO
 from typing import TYPE_CHECKING, Any, Final, cast, final
 
 import anyio
 
+from ._entry import KillableEntry
 from ._errors import EntryRemovedError, HandlerError, bad_file, error
 from ._usecount import BIAS
+from ._wait import Wakeup, poll_table
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine
 
     from ._entry import ProcDirEntry
+    from ._wait import WaitQueue
+
+DEFAULT_POLLMASK: Final = select.POLLIN | select.POLLOUT | select.POLLRDNORM | select.POLLWRNORM
+"""What poll says where there is no handler to ask: 0x145."""
+_ALWAYS_POLLED: Final = select.POLLERR | select.POLLHUP
 
 
 @final
@@ -100,6 +109,54 @@ class File:
     def removing(self) -> bool:
         """Whether the entry's removal has begun: every further call is refused."""
         return self._in_use < 0
+
+    # -- for handlers that wait -----------------------------------------------------------------
+
+    @property
+    def removed(self) -> anyio.Event:
+        """
+        What is set when the entry's removal begins: ``await file.removed.wait()``.
+
+        A handler that would otherwise wait for long should wait for this too, or use
+        :meth:`wait_event`, which does: removal waits for the handler.
+        """
+        return self.entry.watch(None)
+
+    async def wait_event(self, queue: WaitQueue, condition: Callable[[], object]) -> None:
+        """
+        Wait in a handler until *condition* is true, or the entry's removal begins.
+
+        A checkpoint if it waits: not if the condition is true already. Cancellation leaves
+        nothing in the queue.
+
+        Args:
+            queue: Whose ``wake_up()`` says that the condition may have changed.
+            condition: A plain function; what it returns counts as true or false.
+
+        Raises:
+            EntryRemovedError: ``EIO``: removal began, and the condition is not true. Let it
+                through, and the caller gets it.
+
+        Linux: ``wait_event_interruptible``; there, nobody wakes such a handler at removal.
+        """
+        while not condition():
+            if self.entry.removing:
+                raise EntryRemovedError("wait", self.entry.path)
+            with Wakeup(self.entry) as wakeup:
+                wakeup.add(queue)
+                await wakeup.event.wait()
+
+    def poll_wait(self, queue: WaitQueue) -> None:
+        """
+        Name, in a poll handler, a queue whose ``wake_up()`` may change the answer.
+
+        Call it before looking at what is ready. Not a checkpoint.
+
+        Linux: ``poll_wait``.
+        """
+        wakeup = poll_table.get()
+        if wakeup is not None:
+            wakeup.add(queue)
 
     # -- in and out -----------------------------------------------------------------------------
 
@@ -194,11 +251,38 @@ class File:
         finally:
             await self.leave_position_and_release()
 
+    async def poll_now(self, events: int, wakeup: Wakeup | None = None) -> int:
+        """Ask the poll handler once; *wakeup* is added to the queues it names."""
+        mask = DEFAULT_POLLMASK
+        if self.entry.ops.poll is not None and not self.removing:
+            token = poll_table.set(wakeup)
+            try:
+                mask = await self.call("poll")
+            finally:
+                poll_table.reset(token)
+            if type(mask) is not int:
+                raise self.nonsense("poll", mask, "a mask of select.POLL*")
+        return mask & (events | _ALWAYS_POLLED)
+
     async def run(self, op: str, *args: Any) -> Any:
         """Call a handler that is there, plain or not."""
         ops = self.entry.ops
         result = getattr(ops, op)(self, *args)
-        return await result if op in ops.awaited else result
+        if op not in ops.awaited:
+            return result
+        if isinstance(self.entry, KillableEntry) and op != "release":
+            return await self._run_killable(self.entry, result)
+        return await result
+
+    async def _run_killable(self, entry: KillableEntry, handler: Awaitable[object]) -> object:
+        with anyio.CancelScope() as scope:
+            entry.scopes.add(scope)
+            try:
+                return await handler
+            finally:
+                entry.scopes.discard(scope)
+        why = "the call was cancelled, as the grace of the entry's removal has ended"
+        raise error(EIO, entry.path, why)
 
     async def run_open(self) -> None:
         """Run the open handler, if there is one."""
@@ -212,6 +296,12 @@ class File:
         data = await self.run(self.entry.ops.reader_name, size, self.pos)
         self.pos += len(self.checked_bytes(data, size))
         return cast("bytes", data)
+
+    async def write_at_position(self, data: bytes) -> int:
+        """Run the write handler once more for a call that has taken the position."""
+        taken = self.checked_count(await self.run("write", data, self.pos), len(data))
+        self.pos += taken
+        return taken
 
     def checked_bytes(self, data: object, size: int) -> bytes:
         """Return what a read handler returned, if it is what it must be."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import stat
 from contextvars import ContextVar
@@ -12,13 +13,23 @@ import anyio
 from anyio.lowlevel import checkpoint
 
 from ._credentials import MAY_READ, MAY_WRITE, ROOT
-from ._entry import GONE, PERMISSIONS, InodeNumbers, MountPoint, ProcDirEntry, ProcRoot
+from ._entry import (
+    GONE,
+    PERMISSIONS,
+    InodeNumbers,
+    KillableEntry,
+    MountPoint,
+    ProcDirEntry,
+    ProcRoot,
+)
 from ._errors import error
 from ._file import as_bytes, open_entry, read_entry, readable, writable, write_entry
+from ._holders import holders
 from ._namei import check_name, locate, walk
 from ._ops import NO_OPS, ProcOps
 from ._proc_seq import seq_table, single_table
 from ._removal import Removal, refuse_permanent
+from ._watch import RemovalTimeoutError, Watch, refuse_self_removal
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -28,6 +39,7 @@ if TYPE_CHECKING:
 
     from ._credentials import Credentials
     from ._file import ProcFile
+    from ._holders import Holder
     from ._seq_file import SeqOps, ShowAllHandler, TextHandler
     from ._stat import Stat
 
@@ -68,18 +80,32 @@ class ProcFS:
         mountpoint: What absolute paths begin with.
         fast_acquire: The default for every entry: leave out the checkpoint of a call that need
             not wait, as in anyio's primitives. A loop of such calls may then starve other tasks.
+        grace: The default for every removal, and for leaving the block: seconds to wait for the
+            calls inside; None for ever. See :meth:`ProcDirEntry.remove`.
+        hung_task_timeout: Seconds until a removal that still waits logs a warning, once, which
+            tells who it waits for; None for never. The logger is ``"aiopde"``.
     """
 
-    def __init__(self, *, mountpoint: str = "/proc", fast_acquire: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        mountpoint: str = "/proc",
+        fast_acquire: bool = False,
+        grace: float | None = None,
+        hung_task_timeout: float | None = 10.0,
+    ) -> None:
         if not mountpoint.startswith("/") or (mountpoint.endswith("/") and mountpoint != "/"):
             msg = f"mountpoint is an absolute path, as '/proc', not {mountpoint!r}"
             raise ValueError(msg)
         self.root = ProcRoot(mountpoint, self, fast_acquire=fast_acquire)
         self.inodes = InodeNumbers()
+        self._grace = grace
+        self._hung_task_timeout = hung_task_timeout
         self._tasks: TaskGroup | None = None
         # Those not finished, for who joins by name; and those whose errors nobody has seen yet.
         self._removals: set[Removal] = set()
         self._failed: dict[ProcDirEntry, Removal] = {}
+        self._finishers: set[anyio.CancelScope] = set()
         # Removed entries that something was created below afterwards.
         self._orphaned: list[ProcDirEntry] = []
 
@@ -103,29 +129,39 @@ class ProcFS:
         tb: TracebackType | None,
     ) -> None:
         assert self._tasks is not None
+        errors: list[Exception] = []
         with anyio.CancelScope(shield=True):
-            await self._remove_everything()
+            for removal in self._begin_all():
+                try:
+                    await removal.run(self._watch(removal, None).wait)
+                except OSError as timeout:
+                    errors.append(timeout)
+                self._end(removal)
+        if errors:
+            # Nothing may go on after this: what still waits does so in vain.
+            for scope in self._finishers:
+                scope.cancel()
         # Not told of *exc*, which the group would wrap; whoever it ran has ended by now.
         await self._tasks.__aexit__(None, None, None)
-        self._raise_failures(exc)
+        self._raise(errors, exc)
 
-    async def _remove_everything(self) -> None:
+    def _begin_all(self) -> list[Removal]:
         removals = [self._begin(self.root)]
         for gone in self._orphaned:
             removals += [self._begin(child) for child in gone.children]
-        for removal in removals:
-            await removal.run()
-            self._end(removal)
+        return removals
 
-    def _raise_failures(self, exc: BaseException | None) -> None:
-        errors: list[Exception] = []
+    def _raise(self, errors: list[Exception], exc: BaseException | None) -> None:
         for removal in self._failed.values():
             errors += removal.errors
-        if errors:
-            if isinstance(exc, Exception):
-                errors.insert(0, exc)
-            msg = "release handlers failed, and nobody awaited the removal"
-            raise ExceptionGroup(msg, errors)
+        if not errors:
+            return
+        if isinstance(exc, Exception):
+            errors.insert(0, exc)
+        elif exc is None and len(errors) == 1 and isinstance(errors[0], RemovalTimeoutError):
+            raise errors[0]
+        msg = "the tree was left, and not everything had gone well"
+        raise ExceptionGroup(msg, errors)
 
     # -- registration ---------------------------------------------------------------------------
 
@@ -138,6 +174,7 @@ class ProcFS:
         parent: ProcDirEntry | None = None,
         data: Any = None,
         fast_acquire: bool | None = None,
+        killable: bool = False,
     ) -> ProcDirEntry:
         """
         Register a file; it can be opened from this moment on. Not a checkpoint.
@@ -149,6 +186,8 @@ class ProcFS:
             parent: What *name* starts from; by default the root.
             data: For the handlers, as ``file.data``.
             fast_acquire: Overrides the tree's default for calls on this entry.
+            killable: Calls inside may be cancelled when the grace of a removal ends; their callers
+                then get ``EIO``. A call costs more, since each has a cancel scope.
 
         Returns:
             The entry; ``async with`` it to have it removed at the end of a block.
@@ -164,7 +203,10 @@ class ProcFS:
         """
         _check_ops(ops)
         mode = _file_mode(name, mode)
-        return self._register(name, mode, parent, ops=ops, data=data, fast_acquire=fast_acquire)
+        kind = KillableEntry if killable else ProcDirEntry
+        return self._register(
+            name, mode, parent, ops=ops, data=data, fast_acquire=fast_acquire, kind=kind
+        )
 
     def create_seq(
         self,
@@ -175,6 +217,7 @@ class ProcFS:
         parent: ProcDirEntry | None = None,
         data: Any = None,
         fast_acquire: bool | None = None,
+        killable: bool = False,
     ) -> ProcDirEntry:
         """
         Register a file made of records, shown as they are read. Not a checkpoint.
@@ -194,6 +237,7 @@ class ProcFS:
             parent=parent,
             data=data,
             fast_acquire=fast_acquire,
+            killable=killable,
         )
 
     def create_single(
@@ -205,6 +249,7 @@ class ProcFS:
         parent: ProcDirEntry | None = None,
         data: Any = None,
         fast_acquire: bool | None = None,
+        killable: bool = False,
     ) -> ProcDirEntry:
         """
         Register a file whose whole text is made when it is read from the start. Not a checkpoint.
@@ -224,6 +269,7 @@ class ProcFS:
             parent=parent,
             data=data,
             fast_acquire=fast_acquire,
+            killable=killable,
         )
 
     def mkdir(
@@ -316,7 +362,9 @@ class ProcFS:
 
     # -- removal --------------------------------------------------------------------------------
 
-    async def remove(self, name: str, *, parent: ProcDirEntry | None = None) -> None:
+    async def remove(
+        self, name: str, *, parent: ProcDirEntry | None = None, grace: float | None = None
+    ) -> None:
         """
         Remove a file, a symlink or an empty directory; return when it is gone.
 
@@ -333,9 +381,11 @@ class ProcFS:
         entry = self._find(name, parent)
         if entry.linked and len(entry.children):
             raise error(ENOTEMPTY, entry.path, "remove_subtree() removes all that is in it too")
-        await self.remove_entry(entry)
+        await self.remove_entry(entry, grace)
 
-    async def remove_subtree(self, name: str, *, parent: ProcDirEntry | None = None) -> None:
+    async def remove_subtree(
+        self, name: str, *, parent: ProcDirEntry | None = None, grace: float | None = None
+    ) -> None:
         """
         Remove an entry and everything below it; return when all of it is gone.
 
@@ -348,7 +398,7 @@ class ProcFS:
 
         Linux: ``remove_proc_subtree``.
         """
-        await self.remove_entry(self._find(name, parent))
+        await self.remove_entry(self._find(name, parent), grace)
 
     def _find(self, name: str, parent: ProcDirEntry | None) -> ProcDirEntry:
         """Find what to remove; also what somebody else is removing, so that one can join."""
@@ -362,24 +412,42 @@ class ProcFS:
                 return going
         raise error(ENOENT, f"{parent.path}/{leaf}", "there is no such entry to remove")
 
-    async def remove_entry(self, entry: ProcDirEntry) -> None:
+    async def remove_entry(self, entry: ProcDirEntry, grace: float | None) -> None:
         """Remove an entry and all below it, or join whoever does."""
         if entry is self.root:
             raise error(EINVAL, entry.path, "the root goes when its ProcFS is left")
         if entry.linked:
+            refuse_self_removal(entry)
             refuse_permanent(entry)
             removal = self._begin(entry)
-            await self._complete(removal)
+            await self._complete(removal, grace)
             self._report(removal, entry)
         elif entry._removal is not GONE:
+            refuse_self_removal(entry)
             removal = entry._removal
-            await removal.join(entry)
+            await self._watch(removal, grace).wait(removal.event(entry))
             self._report(removal, entry)
         else:
             if not entry.fast_acquire:
                 await checkpoint()
             if entry in self._failed:
                 self._report(self._failed[entry], entry)
+
+    def remove_soon(self, entry: ProcDirEntry) -> bool:
+        """Begin to remove an entry and all below it; the task group does the rest."""
+        if not entry.linked:
+            return False
+        refuse_permanent(entry)
+        self._hand_over(self._begin(entry))
+        return True
+
+    def holders(self, entry: ProcDirEntry | None = None) -> list[Holder]:
+        """
+        Tell which calls are inside an entry and all below it; by default, inside the tree.
+
+        See :meth:`ProcDirEntry.holders`.
+        """
+        return holders(self.root if entry is None else entry)
 
     def _begin(self, entry: ProcDirEntry) -> Removal:
         removal = Removal(entry, self._removals if entry._children is not None else ())
@@ -396,7 +464,7 @@ class ProcFS:
             self._failed.pop(entry, None)
             removal.check(entry)
 
-    async def _complete(self, removal: Removal) -> None:
+    async def _complete(self, removal: Removal, grace: float | None) -> None:
         """Run a removal here, as far as that goes; what is left goes on in the task group."""
         try:
             obstacle = removal.advance()
@@ -405,8 +473,9 @@ class ProcFS:
                 if not removal.root.fast_acquire:
                     await checkpoint()
                 return
+            watch = self._watch(removal, grace)
             while isinstance(obstacle, anyio.Event):
-                await obstacle.wait()
+                await watch.wait(obstacle)
                 obstacle = removal.advance()
         except BaseException:
             if not removal.done:
@@ -416,7 +485,11 @@ class ProcFS:
             self._end(removal)
         else:  # a release handler that must not be cancelled, as this task may be
             self._hand_over(removal)
-            await removal.join(removal.root)
+            await watch.wait(removal.event(removal.root))
+
+    def _watch(self, removal: Removal, grace: float | None) -> Watch:
+        grace = self._grace if grace is None else grace
+        return Watch(removal, grace=grace, hung_task_timeout=self._hung_task_timeout)
 
     def _hand_over(self, removal: Removal) -> None:
         # The new task's context is a copy of this one's: release handlers see the remover's.
@@ -424,8 +497,12 @@ class ProcFS:
         self._tasks.start_soon(self._finish, removal, name=f"removal of {removal.root.path}")
 
     async def _finish(self, removal: Removal) -> None:
-        with anyio.CancelScope(shield=True):
-            await removal.run()
+        with anyio.CancelScope(shield=True) as scope:
+            self._finishers.add(scope)
+            try:
+                await removal.run(self._watch(removal, math.inf).wait_only)
+            finally:
+                self._finishers.discard(scope)
         self._end(removal)
 
     # -- what a user sees -----------------------------------------------------------------------

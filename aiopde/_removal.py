@@ -12,7 +12,7 @@ from ._errors import error
 from ._usecount import BIAS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Awaitable, Callable, Iterable, Iterator
 
     from ._entry import ProcDirEntry
     from ._open_file import File
@@ -36,7 +36,7 @@ class Removal:
     Linux: ``remove_proc_subtree``, fs/proc/generic.c; ``proc_entry_rundown``, fs/proc/inode.c.
     """
 
-    __slots__ = ("_current", "_events", "_failures", "_others", "root")
+    __slots__ = ("_current", "_events", "_failures", "_others", "reported", "root")
 
     def __init__(self, root: ProcDirEntry, pending: Iterable[Removal]) -> None:
         self.root = root
@@ -45,6 +45,8 @@ class Removal:
         # For who joins, by the entry they wait for; made when somebody does.
         self._events: dict[ProcDirEntry, anyio.Event] = {}
         self._failures: list[tuple[ProcDirEntry, Exception]] = []
+        # Whether the hung-task report was given.
+        self.reported = False
         # Removals, by somebody else, of what was or is below the root: it ends after them.
         self._others = [other for other in pending if is_below(other.root, root)]
         taken_from = root._removal
@@ -137,14 +139,14 @@ class Removal:
             self._failures.append((file.entry, exc))
         return None
 
-    async def run(self) -> None:
+    async def run(self, wait: Callable[[anyio.Event], Awaitable[None]]) -> None:
         """Go on until all is gone. To be called where it is not cancelled."""
         while True:
             obstacle = self.advance()
             if obstacle is None:
                 return
             if isinstance(obstacle, anyio.Event):
-                await obstacle.wait()
+                await wait(obstacle)
             else:
                 await self._release(obstacle)
 
@@ -154,16 +156,28 @@ class Removal:
         except Exception as exc:  # it stops no other release; see check()
             self._failures.append((file.entry, exc))
 
+    def remaining(self) -> Iterator[ProcDirEntry]:
+        """Go through what is not gone yet."""
+        entry = self._current
+        while True:
+            yield from subtree(entry)
+            if entry is self.root:
+                return
+            entry = entry.parent
+
+    async def wait(self, event: anyio.Event) -> None:
+        """Wait for what stands in the way, or for the end. A checkpoint."""
+        await event.wait()
+
+    def waits_for(self, entry: ProcDirEntry) -> bool:
+        """Tell whether calls inside *entry* are in the way of this removal."""
+        return is_below(entry, self.root) and entry._removal is not GONE
+
     def event(self, entry: ProcDirEntry) -> anyio.Event:
         """Return what is set when *entry*, which this removal is about, is gone."""
         if entry not in self._events:
             self._events[entry] = anyio.Event()
         return self._events[entry]
-
-    async def join(self, entry: ProcDirEntry) -> None:
-        """Wait until *entry*, which this removal is about, is gone. A checkpoint if it is not."""
-        if entry._removal is self:
-            await self.event(entry).wait()
 
     def check(self, entry: ProcDirEntry) -> None:
         """Raise what the release handlers of *entry* and all below it raised, if they did."""

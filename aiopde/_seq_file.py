@@ -302,7 +302,7 @@ class _SeqReader(SeqFile):
         # As after a failed allocation: whoever reads next begins with one page again.
         self._size = 0
         name = _name(self._ops.show)
-        return OSError(ENOMEM, f"show= handler {name}: a record of {MAX_BUFFER} bytes or more")
+        return OSError(ENOMEM, f"record of show= handler {name} needs more than {MAX_BUFFER} bytes")
 
     # -- sessions: start .. stop ----------------------------------------------------------------
 
@@ -491,7 +491,7 @@ async def seq_read(file: SeqOwner, size: int, pos: int) -> bytes:
         ``b""`` is end of file, if *size* was not 0. The caller advances the position.
 
     Raises:
-        OSError: ``ENOMEM``: one record of more than 1 GiB; else what a handler raised. Nothing
+        OSError: ``ENOMEM``: a record of 1 GiB or more; else what a handler raised. Nothing
             was read; in a read elsewhere, the next one finds that it must walk from the beginning.
         TypeError: A handler returned nonsense; *file* is not a seq file.
 
@@ -640,12 +640,12 @@ def records(function: Callable[[], AsyncIterator[str | bytes]]) -> SeqOps:
     async def start(m: SeqFile, pos: int) -> bytes | None:
         cursor: _Cursor | None = m.private
         if cursor is None or not cursor.can_reach(pos):
-            # Forgotten first, for if its end fails or is cancelled, it still has ended.
+            # Forgotten first: should its end fail or be cancelled, it is no less at its end.
             m.private = None
             if cursor is not None:
                 await cursor.generator.aclose()
             cursor = m.private = _Cursor(function)
-        while cursor.pos < pos and cursor.item is not None:
+        while cursor.pos < pos:
             await cursor.step()
         return cursor.item
 
@@ -679,7 +679,7 @@ class _Cursor:
         self.generator = cast("AsyncGenerator[str | bytes, None]", function())
         self.pos = -1
         # The record at pos; None is the end.
-        self.item: bytes | None = b""
+        self.item: bytes | None = None
         # Whether start is about to ask for the same record, because it did not fit.
         self.again = False
 
@@ -688,14 +688,12 @@ class _Cursor:
         return self.pos <= pos and (pos > 0 or self.again)
 
     async def step(self) -> None:
-        """Go on to the next record that is not empty."""
+        """Go on to the next record, or to the end."""
         # Nowhere, should this fail or be cancelled: a generator that has raised is at its end.
         pos, self.pos = self.pos, sys.maxsize
-        async for record in self.generator:
-            self.item = self._encode(record)
-            if self.item:
-                break
-        else:
+        try:
+            self.item = self._encode(await anext(self.generator))
+        except StopAsyncIteration:
             self.item = None
         self.pos = pos + 1
 

@@ -16,6 +16,7 @@ from ._ops import ProcOps
 from ._procfs import ProcFS
 from ._seq_file import SEQ_SKIP, SeqFile, SeqOps
 from ._stat import DirEntry, Stat
+from ._trace import TraceRecord, trace
 from ._usecount import BIAS, UseCount, UseCountStatistics
 from ._wait import WaitQueue
 from ._watch import RemovalTimeoutError
@@ -42,9 +43,11 @@ __all__ = [
     "SeqFile",
     "SeqOps",
     "Stat",
+    "TraceRecord",
     "UseCount",
     "UseCountStatistics",
     "WaitQueue",
+    "trace",
 ]
 
 

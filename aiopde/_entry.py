@@ -14,6 +14,7 @@ import anyio
 from ._errors import error
 from ._ops import NO_OPS
 from ._stat import DirEntry, Stat
+from ._trace import emit, sinks
 from ._usecount import BIAS, Rundown, UseCountStatistics
 
 if TYPE_CHECKING:
@@ -365,6 +366,8 @@ class ProcDirEntry(Rundown):
 
     def unlink(self) -> None:
         """Take its name out of the parent, which is free for another at once."""
+        if sinks:
+            emit("unlink", self.path)
         self.parent.children.take(self)
         if self.is_dir():
             self.parent.nlink -= 1
@@ -391,6 +394,8 @@ class ProcDirEntry(Rundown):
         for file in self.open_files or ():
             self._in_use += file.kill()
         super().kill()
+        if sinks:
+            emit("bias", self.path)
         if self._watchers is not None:
             for event in self._watchers.values():
                 event.set()
@@ -416,6 +421,8 @@ class ProcDirEntry(Rundown):
 
     def gone(self) -> None:
         """Note that removal is over: what still holds the number are files left open."""
+        if sinks:
+            emit("gone", self.path)
         self._removal = GONE
         if self._holders == 0:
             self.tree.inodes.give_back(self.ino)

@@ -14,8 +14,9 @@ from anyio.abc import AsyncResource
 from anyio.lowlevel import checkpoint
 
 from ._credentials import ROOT
-from ._errors import EntryRemovedError, bad_file, error
-from ._open_file import CLOSED, DEFAULT_POLLMASK, File
+from ._errors import bad_file, error
+from ._open_file import CLOSED, DEFAULT_POLLMASK, File, refuse
+from ._trace import emit, sinks, switches
 from ._wait import Wakeup
 
 if TYPE_CHECKING:
@@ -773,7 +774,7 @@ _FAST: Final = 1 << 30
 _KILLABLE: Final = 1 << 31
 _OPEN_ONLY: Final = os.O_CREAT | os.O_EXCL | os.O_NOCTTY | os.O_TRUNC | os.O_CLOEXEC
 # A descriptor's methods depend on little, so that few classes serve any number of tables.
-_classes: Final[dict[tuple[object, ...], type[ProcFile]]] = {}
+_classes: Final[dict[tuple[Any, ...], type[ProcFile]]] = {}
 
 
 def handle_class(entry: ProcDirEntry, flags: int) -> type[ProcFile]:
@@ -826,7 +827,31 @@ def _variant(base: type[ProcFile], methods: dict[str, Any], *, fast: bool) -> ty
             methods = {**methods, **inner}
         namespace = {"__slots__": (), "__doc__": base.__doc__, "__module__": "aiopde"}
         _classes[key] = type("ProcFile", (base,), {**namespace, **methods})
+        if sinks:
+            _switch_calls(on=True)
     return _classes[key]
+
+
+# What has tracepoints instead of those that have none.
+_TRACED: Final[dict[Any, Any]] = {
+    ProcFile._read: ProcFile._read_run,
+    ProcFile._read_plain: ProcFile._read_run,
+    ProcFile._write: ProcFile._write_run,
+    ProcFile._write_plain: ProcFile._write_run,
+}
+
+
+def _switch_calls(*, on: bool) -> None:
+    """Have all descriptors, open ones too, make their calls with tracepoints, or without."""
+    for (_, fast, *methods), cls in _classes.items():
+        for name, method in zip(("_read", "_write"), methods, strict=False):
+            chosen = _TRACED.get(method, method) if on else method
+            setattr(cls, name, chosen)
+            if fast:
+                setattr(cls, name.removeprefix("_"), chosen)
+
+
+switches.append(_switch_calls)
 
 
 async def open_entry(entry: ProcDirEntry, flags: int) -> ProcFile:
@@ -845,11 +870,13 @@ async def open_entry(entry: ProcDirEntry, flags: int) -> ProcFile:
         entry.add_file(file)
         return directory_class(entry, flags)(file)
     if entry.removing:
-        raise EntryRemovedError("open", entry.path)
+        raise refuse("open", entry)
     if entry.ops.open is None:
         entry.add_file(file)
     else:
         await _open_inside(entry, file)
+    if sinks:
+        emit("open", entry.path)
     return handle_class(entry, flags)(file)
 
 
@@ -895,7 +922,7 @@ async def write_entry(entry: ProcDirEntry, data: bytes) -> None:
 
 async def _open_one_shot(entry: ProcDirEntry, flags: int) -> File:
     if not entry.use():
-        raise EntryRemovedError("open", entry.path)
+        raise refuse("open", entry)
     file = File(entry, flags)
     try:
         await file.run_open()

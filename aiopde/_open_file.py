@@ -12,6 +12,7 @@ import anyio
 
 from ._entry import KillableEntry
 from ._errors import EntryRemovedError, HandlerError, bad_file, error
+from ._trace import emit, sinks
 from ._usecount import BIAS
 from ._wait import Wakeup, poll_table
 
@@ -141,7 +142,7 @@ class File:
         """
         while not condition():
             if self.entry.removing:
-                raise EntryRemovedError("wait", self.entry.path)
+                raise refuse("wait", self.entry)
             with Wakeup(self.entry) as wakeup:
                 wakeup.add(queue)
                 await wakeup.event.wait()
@@ -162,7 +163,7 @@ class File:
 
     def refuse(self, call: str) -> OSError:
         """Make the error of a call that came too late."""
-        return EntryRemovedError(call, self.entry.path)
+        return refuse(call, self.entry)
 
     def refuse_absent(self, call: str, errno: int) -> OSError:
         """Make the error of a call there is no handler for, unless it came too late anyway."""
@@ -266,6 +267,15 @@ class File:
 
     async def run(self, op: str, *args: Any) -> Any:
         """Call a handler that is there, plain or not."""
+        if not sinks:
+            return await self._run(op, *args)
+        emit("enter", self.entry.path, op)
+        try:
+            return await self._run(op, *args)
+        finally:
+            emit("leave", self.entry.path, op)
+
+    async def _run(self, op: str, *args: Any) -> Any:
         ops = self.entry.ops
         result = getattr(ops, op)(self, *args)
         if op not in ops.awaited:
@@ -384,7 +394,7 @@ class File:
 
     async def run_release(self) -> None:
         """Run the release handler here and now; the caller sees to the shield it may need."""
-        self.closing = True
+        self._begin_release()
         try:
             if self.entry.ops.release is not None:
                 await self.run("release")
@@ -393,7 +403,7 @@ class File:
 
     def release_now(self) -> None:
         """Run a release handler that waits for nothing, a plain one or not."""
-        self.closing = True
+        self._begin_release()
         ops = self.entry.ops
         try:
             if ops.release is not None:
@@ -402,6 +412,11 @@ class File:
                     run_to_end(cast("Coroutine[Any, Any, object]", result))
         finally:
             self.released()
+
+    def _begin_release(self) -> None:
+        self.closing = True
+        if sinks:
+            emit("release", self.entry.path)
 
     def released(self) -> None:
         """Unlink the record, which comes after the handler; then wake who waits for that."""
@@ -412,6 +427,13 @@ class File:
             entry.add_holder()
         if self._completion is not None:
             self._completion.set()
+
+
+def refuse(call: str, entry: ProcDirEntry) -> EntryRemovedError:
+    """Make the error of a call that came after its entry's removal had begun."""
+    if sinks:
+        emit("refuse", entry.path, call)
+    return EntryRemovedError(call, entry.path)
 
 
 def run_to_end(coroutine: Coroutine[Any, Any, object]) -> None:

@@ -9,6 +9,7 @@ import anyio
 
 from ._entry import GONE
 from ._errors import error
+from ._trace import emit, sinks
 from ._usecount import BIAS
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class Removal:
     Linux: ``remove_proc_subtree``, fs/proc/generic.c; ``proc_entry_rundown``, fs/proc/inode.c.
     """
 
-    __slots__ = ("_current", "_events", "_failures", "_others", "reported", "root")
+    __slots__ = ("_current", "_drained", "_events", "_failures", "_others", "reported", "root")
 
     def __init__(self, root: ProcDirEntry, pending: Iterable[Removal]) -> None:
         self.root = root
@@ -45,6 +46,8 @@ class Removal:
         # For who joins, by the entry they wait for; made when somebody does.
         self._events: dict[ProcDirEntry, anyio.Event] = {}
         self._failures: list[tuple[ProcDirEntry, Exception]] = []
+        # The entry whose last call was seen to be out.
+        self._drained: ProcDirEntry | None = None
         # Whether the hung-task report was given.
         self.reported = False
         # Removals, by somebody else, of what was or is below the root: it ends after them.
@@ -119,6 +122,9 @@ class Removal:
             self._others.pop()
         if entry._in_use != BIAS:
             return entry._completion
+        if sinks and self._drained is not entry:
+            self._drained = entry
+            emit("drained", entry.path)
         while entry.open_files:
             # A copy, since closers take files out meanwhile; and again, since a directory may
             # be opened while it waits.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from errno import EDEADLK, ETIMEDOUT
 from typing import TYPE_CHECKING, Final, final
@@ -13,13 +12,13 @@ from ._entry import KillableEntry
 from ._errors import error
 from ._holders import find_cycle, holders, own_sites
 from ._removal import is_below
+from ._trace import logger
 
 if TYPE_CHECKING:
     from ._entry import ProcDirEntry
     from ._holders import Holder
     from ._removal import Removal
 
-logger: Final = logging.getLogger("aiopde")
 # A removal that waits is looked at for a deadlock after this time, and again each time it has
 # waited twice as long: a look goes through all tasks.
 _FIRST_LOOK: Final = 0.5

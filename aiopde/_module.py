@@ -1,0 +1,532 @@
+"""One module: its state, its references, and what it owns (struct module)."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from contextvars import ContextVar, copy_context
+from dataclasses import dataclass
+from enum import Enum
+from errno import EINVAL
+from typing import TYPE_CHECKING, Any, Final, Protocol, Self, final
+
+import anyio
+
+from ._entry import GONE
+from ._errors import error
+from ._holders import holders
+from ._ops import PARAMETERS
+from ._procfs import current_owner
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine, Generator
+    from contextlib import AbstractAsyncContextManager
+    from contextvars import Context
+    from types import TracebackType
+
+    from anyio.abc import TaskGroup
+
+    from ._entry import ProcDirEntry
+    from ._holders import Holder
+    from ._kmod import Source, Text
+    from ._ops import ProcOps
+
+MODULE_REF_BASE: Final = 1
+"""What a module's count has before anybody refers to it; unloading takes it away."""
+_ENOUGH_TO_PRUNE: Final = 64
+
+
+class ModuleState(Enum):
+    """The states of a module; the values are the words of /proc/modules."""
+
+    UNFORMED = "Unformed"
+    """Its code is being read; not listed."""
+    COMING = "Loading"
+    """Its init is running; what it has registered can be called already."""
+    LIVE = "Live"
+    GOING = "Unloading"
+    """It refuses new references; its exit runs, or what a failed init left is undone."""
+    GONE = "Gone"
+    """Freed: none of its code runs any more."""
+
+
+@final
+class UseAfterFreeError(RuntimeError):
+    """
+    Code of a module that is gone was reached: in Linux an oops, or worse.
+
+    No ``OSError``, so that nobody takes it for the answer of a file. It means that something let
+    a module go while it could still be called: an ``owner=None``, a forced rmmod, a table of
+    handlers that outlived its module.
+
+    Args:
+        module: Its name.
+        entry: The path that led there.
+        handler: Which handler was called.
+    """
+
+    def __init__(self, module: str, entry: str, handler: str) -> None:
+        msg = f"use after free: {handler} of {entry!r} is code of the module {module!r}, gone"
+        super().__init__(msg)
+        self.module = module
+        self.entry = entry
+        self.handler = handler
+
+    def __reduce__(self) -> tuple[type[UseAfterFreeError], tuple[str, str, str]]:
+        return UseAfterFreeError, (self.module, self.entry, self.handler)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class ModuleInfo:
+    """What lsmod tells of a module; as a ``str``, its line in /proc/modules."""
+
+    name: str
+    size: int
+    """Bytes of bytecode."""
+    refcnt: int
+    """References to it; -1 while it is unloading."""
+    used_by: tuple[str, ...]
+    """The modules that depend on it, those loaded last first."""
+    state: ModuleState
+    permanent: bool
+    """Whether it has an init and no exit, so that only force unloads it."""
+
+    def __str__(self) -> str:
+        used_by = "".join(f"{name}," for name in self.used_by)
+        used_by += "[permanent]," if self.permanent else ""
+        # The address is what an unprivileged reader gets to see.
+        return f"{self.name} {self.size} {self.refcnt} {used_by or '-'} {self.state.value} 0x{0:016x}"
+
+
+class Log(Protocol):
+    """Where a module's accidents are counted (its Kernel)."""
+
+    def oops(self, module: Module, exc: Exception) -> None:
+        """Note that a background task of a module ended with an error."""
+        ...
+
+    def use_after_free(self, module: str, entry: str, handler: str) -> UseAfterFreeError:
+        """Count a call into a module that is gone, and make its error."""
+        ...
+
+
+@final
+class Module:
+    """
+    A loaded module: ``struct module``. Made by :meth:`Kernel.insmod`, never directly.
+
+    Inside a module's own code, :func:`this_module` returns it.
+    """
+
+    def __init__(self, log: Log, source: Source, params: dict[str, Any]) -> None:
+        self.log = log
+        self.source = source
+        self.params = params
+        self.state = ModuleState.UNFORMED
+        self.exports: Any = None
+        """What its main function yielded, for the modules that depend on it; None once gone."""
+        # One more while init runs.
+        self._refcnt = MODULE_REF_BASE + 1
+        self.used_by: dict[Module, None] = {}
+        self.uses: list[Module] = []
+        self.waits_for: Module | None = None
+        self.text: Text | None = None
+        self.size = 0
+        self.exit: AbstractAsyncContextManager[Any] | None = None
+        self.permanent = False
+        self.init_scope = anyio.CancelScope()
+        self.tasks: TaskGroup = anyio.create_task_group()
+        # LIVE, or GOING because it failed; asked to unload; and gone.
+        self.settled = anyio.Event()
+        self.unload = anyio.Event()
+        self.gone = anyio.Event()
+        self.context: Context | None = None
+        self.failure: Exception | None = None
+        self.errors: list[Exception] = []
+        self.entries: dict[ProcDirEntry, None] = {}
+        self._hidden: list[ProcDirEntry] = []
+        self._prune_at = _ENOUGH_TO_PRUNE
+        # During a reload: the other version, and whose names are to be seen.
+        self.replaces: Module | None = None
+        self.replaced_by: Module | None = None
+        self.turn: Turn | None = None
+
+    def __repr__(self) -> str:
+        return f"<Module {self.name!r} {self.state.name} refcnt={self.refcnt}>"
+
+    @property
+    def name(self) -> str:
+        """What it is called in the table."""
+        return self.source.name
+
+    def info(self) -> ModuleInfo:
+        """Return what lsmod tells of it. Not a checkpoint."""
+        used_by = tuple(user.name for user in reversed(self.used_by))
+        return ModuleInfo(
+            self.name, self.size, self.refcnt, used_by, self.state, self.permanent
+        )
+
+    def holders(self) -> list[Holder]:
+        """Tell which calls are inside its entries; see :meth:`ProcDirEntry.holders`."""
+        return [holder for entry in self._roots(self.entries) for holder in holders(entry)]
+
+    async def wait_gone(self) -> None:
+        """
+        Wait until it is gone: to join an unload that somebody else began.
+
+        A checkpoint. Cancellation changes nothing.
+        """
+        await self.gone.wait()
+
+    # -- references -----------------------------------------------------------------------------
+
+    @property
+    def refcnt(self) -> int:
+        """References to it: 1 while init runs, -1 once it unloads (``module_refcount``)."""
+        return self._refcnt - MODULE_REF_BASE
+
+    def try_get(self) -> bool:
+        """
+        Take a reference, unless it is going. Not a checkpoint.
+
+        Also a module whose init still runs can be referred to, as in Linux.
+
+        Returns:
+            True if the caller now owes one :meth:`put`.
+
+        Linux: ``try_module_get``.
+        """
+        if self.state in {ModuleState.GOING, ModuleState.GONE} or self._refcnt == 0:
+            return False
+        self._refcnt += 1
+        return True
+
+    def get(self) -> None:
+        """Take one more reference, by whoever has one already (``__module_get``)."""
+        self._refcnt += 1
+
+    def put(self) -> None:
+        """
+        Give a reference back. Not a checkpoint.
+
+        Raises:
+            RuntimeError: There is none: a ``put()`` without its ``try_get()``. Linux takes the
+                base count then, and the module can never be referred to again.
+
+        Linux: ``module_put``.
+        """
+        if self._refcnt <= MODULE_REF_BASE:
+            msg = f"put() without try_get() on {self!r}: call it once for each that was True"
+            raise RuntimeError(msg)
+        self._refcnt -= 1
+
+    def release(self, *, force: bool) -> bool:
+        """
+        Take the base count away, if nobody refers to it (``try_release_module_ref``).
+
+        One step here. Linux subtracts, looks, and adds back what it took too much; a put in
+        between is why it must not add to zero.
+        """
+        if self._refcnt == MODULE_REF_BASE:
+            self._refcnt = 0
+        elif not force:
+            return False
+        self.state = ModuleState.GOING
+        return True
+
+    def use(self, other: Module) -> None:
+        """Depend on *other*, which stays as long as this module does (``ref_module``)."""
+        other.get()
+        other.used_by[self] = None
+        self.uses.append(other)
+
+    # -- its own tasks --------------------------------------------------------------------------
+
+    def start_soon(self, func: Callable[..., Awaitable[Any]], *args: Any, name: object = None) -> None:
+        """
+        Run a background task for as long as the module is there. Not a checkpoint.
+
+        At rmmod it is cancelled when exit has run and the module's entries are gone, and waited
+        for. A task that ends with an error stops nothing else, as a kernel thread that oopses
+        does not: the error is logged, counted in :attr:`Kernel.oopses`, and raised by who unloads
+        the module, in an ``ExceptionGroup``.
+
+        Raises:
+            RuntimeError: The module is gone.
+        """
+        if self.state is ModuleState.GONE:
+            msg = f"{self!r} starts no tasks: it is gone"
+            raise RuntimeError(msg)
+        self.tasks.start_soon(self._background, func, args, name=name or f"{self.name}: {func!r}")
+
+    async def _background(self, func: Callable[..., Awaitable[Any]], args: tuple[Any, ...]) -> None:
+        current_owner.set(self)
+
+        async def run() -> None:
+            await func(*args)
+
+        try:
+            await Stepped(self, run())
+        except Exception as exc:  # noqa: BLE001  whatever a module does, the others go on
+            self.log.oops(self, exc)
+
+    def adopt_context(self) -> None:
+        """Run on with the context of who unloads it, as release handlers then do too."""
+        assert self.context is not None
+        for variable, value in self.context.items():
+            variable.set(value)
+        current_owner.set(self)
+
+    # -- what it has registered -----------------------------------------------------------------
+
+    def add(self, entry: ProcDirEntry) -> None:
+        """
+        Note an entry that its code has registered.
+
+        Raises:
+            OSError: ``EINVAL``: a permanent entry: it would outlive the module.
+            UseAfterFreeError: The module is gone.
+        """
+        if entry.permanent:
+            _take_back(entry)
+            raise error(EINVAL, entry.path, "a module's entry cannot be permanent")
+        if self.state is ModuleState.GONE:
+            _take_back(entry)
+            raise self.log.use_after_free(self.name, entry.path, "a registration")
+        if len(self.entries) >= self._prune_at:
+            self.entries = {old: None for old in self.entries if old._removal is not GONE}
+            self._prune_at = 2 * len(self.entries) + _ENOUGH_TO_PRUNE
+        self.entries[entry] = None
+
+    def _roots(self, entries: dict[ProcDirEntry, None]) -> list[ProcDirEntry]:
+        """Return those that are below no other of them."""
+        return [entry for entry in entries if entry.parent not in entries]
+
+    def hide(self) -> None:
+        """Take its names out of the tree; what is open goes on. Not a checkpoint."""
+        self._hidden = [entry for entry in self._roots(self.entries) if entry.linked]
+        for entry in self._hidden:
+            entry.unlink()
+
+    def show(self) -> list[ProcDirEntry]:
+        """Put the names back; return what had to go for it."""
+        displaced: list[ProcDirEntry] = []
+        for entry in self._hidden:
+            other = entry.parent.children.get(entry.name)
+            if other is not None:
+                other.unlink()
+                displaced.append(other)
+            entry.parent.add_child(entry)
+        self._hidden = []
+        return displaced
+
+    def forgotten(self) -> list[ProcDirEntry]:
+        """Return what is still registered."""
+        return [entry for entry in self.entries if entry.linked and not entry.removing]
+
+    async def sweep(self) -> None:
+        """
+        Remove what is still registered, and wait for what somebody else is removing.
+
+        Without a grace: as long as a call is inside, its code must not go.
+        """
+        for entry in list(self.entries):
+            # Unlinked but not being removed is what a character device is when it was deleted.
+            if entry.linked or entry._removal is not None:
+                try:
+                    await entry.remove(grace=math.inf)
+                except Exception as exc:  # noqa: BLE001  an unload does not stop half-way
+                    self.errors.append(exc)
+
+    def warn(self, forgotten: list[ProcDirEntry]) -> None:
+        """Warn that exit has left something registered, if it has."""
+        if not forgotten:
+            return
+        paths = ", ".join(entry.path for entry in forgotten)
+        msg = f"module {self.name!r} was unloaded without removing {paths}: removed now"
+        try:
+            warnings.warn(msg, ResourceWarning, stacklevel=2)
+        except ResourceWarning as exc:  # where warnings are errors
+            self.errors.append(exc)
+
+    # -- its end --------------------------------------------------------------------------------
+
+    def free(self) -> None:
+        """
+        Let go of its code, and leave traps in the tables of handlers that were a part of it.
+
+        No reference to the code stays here: only who still reads it has one.
+        """
+        self.state = ModuleState.GONE
+        for other in self.uses:
+            del other.used_by[self]
+            other.put()
+        self.uses = []
+        self._poison()
+        if self.text is not None:
+            self.text.free()
+        self.text = self.exit = self.context = self.replaces = self.exports = None
+        self.entries = {}
+        self._hidden = []
+        self.params = {}
+        self.settled.set()
+        self.gone.set()
+
+    def _poison(self) -> None:
+        handlers = tuple(PARAMETERS)
+        for ops in {entry.ops for entry in self.entries}:
+            if self.text is not None and self.text.holds(ops, handlers):
+                poison(ops, self.log, self.name)
+
+
+def _take_back(entry: ProcDirEntry) -> None:
+    """Undo a registration that nobody can have seen yet."""
+    entry.unlink()
+    entry.tree.inodes.give_back(entry.ino)
+
+
+def poison(ops: ProcOps, log: Log, module: str) -> None:
+    """Make every handler of a table raise :class:`UseAfterFreeError`, and forget the real ones."""
+
+    def trap(op: str) -> Callable[..., object]:
+        def use_after_free(file: Any, *_: object) -> object:
+            raise log.use_after_free(module, file.entry.path, op)
+
+        return use_after_free
+
+    for op in PARAMETERS:
+        if getattr(ops, op) is not None:
+            object.__setattr__(ops, op, trap(op))
+    object.__setattr__(ops, "reader", getattr(ops, ops.reader_name))
+    object.__setattr__(ops, "writer", ops.write)
+    object.__setattr__(ops, "awaited", frozenset[str]())
+    object.__setattr__(ops, "release_suspends", False)
+    ops.handles.clear()
+
+
+def this_module() -> Module:
+    """
+    Return the module whose init, exit or background task this is. Not a checkpoint.
+
+    A handler runs in its caller's task: let init keep the module for it.
+
+    Raises:
+        RuntimeError: Called from elsewhere.
+
+    Linux: ``THIS_MODULE``.
+    """
+    owner = current_owner.get()
+    if not isinstance(owner, Module):
+        msg = "this_module() is for a module's init, exit and background tasks"
+        raise RuntimeError(msg)  # noqa: TRY004  it is the place that is wrong, not a type
+    return owner
+
+
+# -- two versions at once -----------------------------------------------------------------------
+
+
+@final
+class Turn:
+    """
+    For the length of one step, shows the tree as one version of a module has to see it.
+
+    Two versions have the same names. While the new one's init runs, the tree has the old ones, and
+    nobody may notice the new; when they have changed places, the old one's exit must find its own
+    names, not those of its successor. Since one task runs at a time, it is enough to change the
+    names around each step of such code: nothing else can look in between.
+    """
+
+    def __init__(self, mine: Module, other: Module | None) -> None:
+        self._mine = mine
+        self._other = other
+        self._displaced: list[ProcDirEntry] = []
+
+    def __enter__(self) -> Self:
+        if self._other is not None:
+            self._other.hide()
+        self._displaced = self._mine.show()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        self._mine.hide()
+        for entry in self._displaced:
+            entry.parent.add_child(entry)
+        if self._other is not None:
+            self._other.show()
+
+
+def switch(old: Module, new: Module) -> list[ProcDirEntry]:
+    """
+    Let the names of *new* take the place of those of *old*, in one step.
+
+    Returns:
+        What is in the way: entries that belong to neither. Nothing was changed then.
+    """
+    old.hide()
+    displaced = new.show()
+    if displaced:
+        new.hide()
+        for entry in displaced:
+            entry.parent.add_child(entry)
+        old.show()
+        return displaced
+    old.turn, new.turn = Turn(old, None), None
+    # Now out of sight, except in its own turns.
+    return []
+
+
+@final
+class Stepped:
+    """
+    Runs a coroutine step by step, each step in the module's turn if it has one; awaitable once.
+
+    To who walks a task's chain of awaits it looks as if it were that coroutine.
+    """
+
+    def __init__(self, module: Module, coro: Coroutine[Any, Any, Any]) -> None:
+        self._module = module
+        self._coro = coro
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        return self  # type: ignore[return-value]  # as much of one as await needs
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Any:
+        return self._step(self._coro.send, None)
+
+    def send(self, value: Any) -> Any:
+        """Go on to where it waits next."""
+        return self._step(self._coro.send, value)
+
+    def throw(self, *exc: Any) -> Any:
+        """Go on with an exception."""
+        return self._step(self._coro.throw, *exc)
+
+    def close(self) -> None:
+        """End it for good."""
+        self._step(self._coro.close)
+
+    def _step(self, step: Callable[..., Any], *args: Any) -> Any:
+        turn = self._module.turn
+        if turn is None:
+            return step(*args)
+        with turn:
+            return step(*args)
+
+    @property
+    def cr_frame(self) -> Any:
+        """The coroutine's frame."""
+        return self._coro.cr_frame  # type: ignore[attr-defined]
+
+    @property
+    def cr_await(self) -> Any:
+        """What the coroutine awaits."""
+        return self._coro.cr_await  # type: ignore[attr-defined]

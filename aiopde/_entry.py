@@ -201,7 +201,8 @@ class ProcDirEntry(Rundown):
         # Every open file, in the order their opens finished. The kernel lists only those with a
         # release handler; here removal also shuts each file's own count (see File).
         self.open_files: dict[File, None] | None = None
-        # Files that outlived the entry, once it is gone; the last of them frees the number.
+        # Files that removal does not, or no longer, wait for: directories, and those released but
+        # not yet closed. The last of them frees the number of an entry that is gone.
         self._holders = 0
         # What its removal wakes when it begins, by whoever put it there.
         self._watchers: dict[object, anyio.Event] | None = None
@@ -429,9 +430,6 @@ class ProcDirEntry(Rundown):
 
     def add_file(self, file: File) -> None:
         """Note an open file, which removal will shut and release; one too late is dead already."""
-        if self._removal is GONE:
-            self.add_holder()
-            return
         if self.open_files is None:
             self.open_files = {}
         self.open_files[file] = None
@@ -439,11 +437,11 @@ class ProcDirEntry(Rundown):
             file.kill()
 
     def add_holder(self) -> None:
-        """Note a file that outlives its release: it pins the inode number until it is closed."""
+        """Note a file that removal does not wait for: it pins the inode number until closed."""
         self._holders += 1
 
     def put_holder(self) -> None:
-        """Note that a file which outlived its release was closed at last."""
+        """Note that such a file was closed at last."""
         self._holders -= 1
         if self._holders == 0 and self._removal is GONE:
             self.tree.inodes.give_back(self.ino)

@@ -216,6 +216,8 @@ class ProcFile(AsyncResource):
         if size < 0 or offset < 0:
             raise self._error(EINVAL, f"pread({size}, {offset}): both must be >= 0")
         file = self._for_reading("pread")
+        if file.removing:
+            raise file.refuse("pread")
         data = await file.call(file.entry.ops.reader_name, size, offset)
         return file.checked_bytes(data, size)
 
@@ -244,7 +246,7 @@ class ProcFile(AsyncResource):
         file = self._for_reading("readv")
         if not any(sizes):
             return [b""] * len(sizes)
-        await file.take_position("read", min(sizes, default=0))
+        await file.take_position("readv", min(sizes))
         try:
             if file.entry.ops.read_iter is not None:
                 return _split(await file.read_at_position(sum(sizes)), sizes)
@@ -272,6 +274,8 @@ class ProcFile(AsyncResource):
         if offset < 0:
             raise self._error(EINVAL, f"pwrite(..., {offset}): the offset must be >= 0")
         file = self._for_pwrite("pwrite")
+        if file.removing:
+            raise file.refuse("pwrite")
         return file.checked_count(await file.call("write", data, offset), len(data))
 
     async def lseek(self, offset: int, whence: int = os.SEEK_SET) -> int:
@@ -867,7 +871,7 @@ async def open_entry(entry: ProcDirEntry, flags: int) -> ProcFile:
     """
     file = File(entry, flags & ~_OPEN_ONLY)
     if flags & os.O_PATH or entry.is_dir():
-        entry.add_file(file)
+        entry.add_holder()  # nothing to shut, nothing to release
         return directory_class(entry, flags)(file)
     if entry.removing:
         raise refuse("open", entry)

@@ -176,17 +176,18 @@ class File:
         Let a call in that uses the position, when it is not plainly free: wait for it.
 
         On return the call is counted and owes a :meth:`leave_position`. Waiting comes before
-        admission, as in Linux: whoever still waits when removal begins is refused.
+        admission, as in Linux: who still waits when removal begins, or comes to wait then, is
+        refused once the position is free.
         """
         if size < 0:
             msg = f"{call} wants a size >= 0, not {size}; leave it out for all there is"
             raise ValueError(msg)
-        if self._in_use < 0:
-            raise self.refuse(call)
-        if self._in_use == self._shared:
-            self._in_use += 1
-        else:
+        if self.in_use > self._shared:
             await self._wait_for_position(call)
+        elif self._in_use < 0:
+            raise self.refuse(call)
+        else:
+            self._in_use += 1
 
     async def _wait_for_position(self, call: str) -> None:
         waiter = _Waiter()
@@ -206,12 +207,14 @@ class File:
 
     def leave_position(self) -> bool:
         """Let such a call out; hand the position to who waits longest. True: release the file."""
-        if self._queue:
+        if self._queue and self._in_use >= 0:
             # The count stays as it is: the one who leaves is replaced by the one who comes.
             waiter = self._queue.popleft()
             waiter.granted = True
             waiter.woken.set()
             return False
+        while self._queue:
+            self._queue.popleft().woken.set()
         if self._descriptors:
             self._queue = None
         return self._leave()
@@ -329,8 +332,6 @@ class File:
         """Refuse every call from now on. True if somebody is inside, whom removal waits for."""
         busy = self._in_use > 0
         self._in_use += BIAS
-        while self._queue:
-            self._queue.popleft().woken.set()
         return busy
 
     def nonsense(self, op: str, got: object, want: str) -> HandlerError:

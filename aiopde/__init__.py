@@ -9,9 +9,9 @@ tracebacks.
 from ._credentials import ROOT, Credentials
 from ._entry import EntryStatistics, ProcDirEntry
 from ._errors import EntryRemovedError, HandlerError
-from ._file import MAX_RW_COUNT, Mapping, ProcFile
+from ._file import Mapping, ProcFile
 from ._holders import Holder
-from ._open_file import DEFAULT_POLLMASK, File
+from ._open_file import DEFAULT_POLLMASK, MAX_RW_COUNT, File
 from ._ops import ProcOps
 from ._procfs import ProcFS
 from ._seq_file import SEQ_SKIP, SeqFile, SeqOps

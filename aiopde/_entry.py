@@ -10,6 +10,7 @@ from errno import EACCES, EPERM
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self, final
 
 import anyio
+from anyio.abc import AsyncResource
 
 from ._errors import error
 from ._ops import NO_OPS
@@ -143,7 +144,7 @@ def _rank(entry: ProcDirEntry) -> tuple[int, bytes]:
     return len(name), name
 
 
-class ProcDirEntry(Rundown):
+class ProcDirEntry(Rundown, AsyncResource):
     """
     An entry of the tree: a file, directory, symlink or mount point.
 
@@ -225,7 +226,7 @@ class ProcDirEntry(Rundown):
         while entry.parent is not entry:
             names.append(entry.name)
             entry = entry.parent
-        return "/".join([entry.name, *reversed(names)])
+        return "/".join([entry.name.rstrip("/"), *reversed(names)]) or "/"
 
     @property
     def type(self) -> int:
@@ -294,15 +295,21 @@ class ProcDirEntry(Rundown):
     def chown(self, uid: int, gid: int, cred: Credentials) -> None:
         """Change owner and group on behalf of *cred*; -1 leaves one as it is."""
         self._refuse_mount_point()
-        mine = cred.uid == self._uid and uid in {-1, self._uid}
-        if cred.uid != 0 and not (mine and (gid in {-1, self._gid} or cred.in_group(gid))):
+        if not self._may_chown(uid, gid, cred):
             raise error(EPERM, self.path, "only the superuser may change the owner")
+        uid = self._uid if uid == -1 else _not_negative("uid", uid)
+        gid = self._gid if gid == -1 else _not_negative("gid", gid)
         if not self.is_dir():
             self._mode &= ~stat.S_ISUID
             if self._mode & stat.S_IXGRP:
                 self._mode &= ~stat.S_ISGID
-        self.uid = self._uid if uid == -1 else uid
-        self.gid = self._gid if gid == -1 else gid
+        self._uid, self._gid = uid, gid
+
+    def _may_chown(self, uid: int, gid: int, cred: Credentials) -> bool:
+        if cred.uid == 0 or (uid, gid) == (-1, -1):
+            return True
+        may_give = gid in {-1, self._gid} or cred.in_group(gid)
+        return cred.uid == self._uid and uid in {-1, self._uid} and may_give
 
     def _refuse_mount_point(self) -> None:
         if isinstance(self, MountPoint):
@@ -425,8 +432,7 @@ class ProcDirEntry(Rundown):
         if sinks:
             emit("gone", self.path)
         self._removal = GONE
-        if self._holders == 0:
-            self.tree.inodes.give_back(self.ino)
+        self._free_number()
 
     def add_file(self, file: File) -> None:
         """Note an open file, which removal will shut and release; one too late is dead already."""
@@ -443,7 +449,13 @@ class ProcDirEntry(Rundown):
     def put_holder(self) -> None:
         """Note that such a file was closed at last."""
         self._holders -= 1
-        if self._holders == 0 and self._removal is GONE:
+        if self._removal is GONE:
+            self._free_number()
+
+    def _free_number(self) -> None:
+        if self._holders == 0:
+            # Once only: what is opened of an entry that is gone does not hold the number again.
+            self._holders = BIAS
             self.tree.inodes.give_back(self.ino)
 
     async def remove(self, *, grace: float | None = None) -> None:

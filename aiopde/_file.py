@@ -15,7 +15,7 @@ from anyio.lowlevel import checkpoint
 
 from ._credentials import ROOT
 from ._errors import bad_file, error
-from ._open_file import CLOSED, DEFAULT_POLLMASK, File, refuse
+from ._open_file import CLOSED, DEFAULT_POLLMASK, MAX_RW_COUNT, File, refuse
 from ._trace import emit, sinks, switches
 from ._wait import Wakeup
 
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from ._entry import ProcDirEntry
     from ._stat import DirEntry, Stat
 
-MAX_RW_COUNT: Final = 0x7FFFF000
-"""The most bytes one read or write moves, as in Linux."""
 _ENOIOCTLCMD: Final = 515
 # Numbers the VFS answers before any handler of a regular file is asked: FIOCLEX, FIONCLEX, ...
 _VFS_IOCTLS_OK: Final = frozenset({0x5451, 0x5450})
@@ -90,8 +88,8 @@ class ProcFile(AsyncResource):
     # busy or going away, and leaving is as cheap as long as nobody else came meanwhile.
     async def _read(self, size: int = MAX_RW_COUNT) -> bytes:
         file = self._file
-        if file._in_use or size < 0:
-            await file.take_position("read", size)
+        if file._in_use or not 0 <= size <= MAX_RW_COUNT:
+            size = await file.take_position("read", size)
         else:
             file._in_use = 1
         try:
@@ -109,7 +107,7 @@ class ProcFile(AsyncResource):
     # The long way, for calls that may be killed: those run in a cancel scope of their own.
     async def _read_run(self, size: int = MAX_RW_COUNT) -> bytes:
         file = self._file
-        await file.take_position("read", size)
+        size = await file.take_position("read", size)
         try:
             return await file.read_at_position(size)
         finally:
@@ -118,9 +116,9 @@ class ProcFile(AsyncResource):
     # Nothing can run beside a plain function, so it needs to be let in, but not to be counted.
     async def _read_plain(self, size: int = MAX_RW_COUNT) -> bytes:
         file = self._file
-        if file._in_use == 0 <= size:
+        if file._in_use == 0 <= size <= MAX_RW_COUNT:
             return _read_now(file, size)
-        await file.take_position("read", size)
+        size = await file.take_position("read", size)
         try:
             return _read_now(file, size)
         finally:
@@ -213,11 +211,13 @@ class ProcFile(AsyncResource):
         return await self._pread(size, offset)
 
     async def _pread(self, size: int, offset: int) -> bytes:
+        self._live("pread")
         if size < 0 or offset < 0:
             raise self._error(EINVAL, f"pread({size}, {offset}): both must be >= 0")
         file = self._for_reading("pread")
         if file.removing:
             raise file.refuse("pread")
+        size = min(size, MAX_RW_COUNT)
         data = await file.call(file.entry.ops.reader_name, size, offset)
         return file.checked_bytes(data, size)
 
@@ -249,7 +249,8 @@ class ProcFile(AsyncResource):
         await file.take_position("readv", min(sizes))
         try:
             if file.entry.ops.read_iter is not None:
-                return _split(await file.read_at_position(sum(sizes)), sizes)
+                size = min(sum(sizes), MAX_RW_COUNT)
+                return _split(await file.read_at_position(size), sizes)
             return await _read_each(file, sizes)
         finally:
             await file.leave_position_and_release()
@@ -271,6 +272,7 @@ class ProcFile(AsyncResource):
 
     async def _pwrite(self, data: bytes, offset: int) -> int:
         data = as_bytes(data)
+        self._live("pwrite")
         if offset < 0:
             raise self._error(EINVAL, f"pwrite(..., {offset}): the offset must be >= 0")
         file = self._for_pwrite("pwrite")
@@ -451,8 +453,12 @@ class ProcFile(AsyncResource):
             raise self._error(EACCES, "the file is not open for that")
         if file.entry.ops.mmap is None:
             raise self._error(EIO, "the file has no mmap handler")
-        value = await file.call("mmap", length, prot, flags)
-        return Mapping(file, value)
+        file.hold()  # before the call has left: its file may have been closed meanwhile
+        try:
+            return Mapping(file, await file.call("mmap", length, prot, flags))
+        except BaseException:
+            await file.put()
+            raise
 
     async def getdents(self, count: int | None = None) -> list[DirEntry]:
         """
@@ -645,9 +651,9 @@ class _Directory(ProcFile):
         return file.pos
 
     async def _getdents(self, count: int | None = None) -> list[DirEntry]:
+        file = self._live("getdents")
         if count is not None and count <= 0:
             raise self._error(EINVAL, f"getdents wants a count >= 1, not {count}")
-        file = self._live("getdents")
         end = None if count is None else file.pos + count
         found = file.entry.listing()[file.pos : end]
         file.pos += len(found)
@@ -684,7 +690,6 @@ class Mapping(AsyncResource):
     __slots__ = ("_file", "value")
 
     def __init__(self, file: File, value: Any) -> None:
-        file.hold()
         self._file = file
         self.value = value
 
@@ -750,9 +755,9 @@ async def _read_each(file: File, sizes: list[int]) -> list[bytes]:
         if buffers and (file.removing or len(buffers[-1]) < sizes[len(buffers) - 1]):
             break
         try:
-            buffers.append(await file.read_at_position(size))
+            buffers.append(await file.read_at_position(min(size, MAX_RW_COUNT)))
         except OSError:
-            if not buffers:
+            if not any(buffers):
                 raise
             break
     return buffers + [b""] * (len(sizes) - len(buffers))

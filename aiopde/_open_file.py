@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 DEFAULT_POLLMASK: Final = select.POLLIN | select.POLLOUT | select.POLLRDNORM | select.POLLWRNORM
 """What poll says where there is no handler to ask: 0x145."""
+MAX_RW_COUNT: Final = 0x7FFFF000
+"""The most bytes one read or write moves, as in Linux."""
 _ALWAYS_POLLED: Final = select.POLLERR | select.POLLHUP
 
 
@@ -171,13 +173,16 @@ class File:
             return self.refuse(call)
         return error(errno, self.entry.path, f"the file has no handler for {call}")
 
-    async def take_position(self, call: str, size: int = 0) -> None:
+    async def take_position(self, call: str, size: int = 0) -> int:
         """
         Let a call in that uses the position, when it is not plainly free: wait for it.
 
         On return the call is counted and owes a :meth:`leave_position`. Waiting comes before
         admission, as in Linux: who still waits when removal begins, or comes to wait then, is
         refused once the position is free.
+
+        Returns:
+            *size*, or the most that one call moves.
         """
         if size < 0:
             msg = f"{call} wants a size >= 0, not {size}; leave it out for all there is"
@@ -188,6 +193,7 @@ class File:
             raise self.refuse(call)
         else:
             self._in_use += 1
+        return min(size, MAX_RW_COUNT)
 
     async def _wait_for_position(self, call: str) -> None:
         waiter = _Waiter()

@@ -69,7 +69,7 @@ class Source:
 
     def __init__(self, program: Program, name: str | None = None) -> None:
         self.main: ModuleMain | None = None
-        self.path = ""
+        self.path: str = ""
         self.package = ""
         if isinstance(program, str) and "/" not in program and not program.endswith(".py"):
             self.path, self.package = _find_source(program)
@@ -80,7 +80,7 @@ class Source:
         else:
             self.main = _check_main(program)
             default = getattr(program, "__name__", "")
-        self.name = _check_name(default if name is None else name, program)
+        self.name = _check_name(default if name is None else name, repr(program))
 
     def __repr__(self) -> str:
         return f"<Source {self.name!r} from {self.path or self.main!r}>"
@@ -94,7 +94,7 @@ class Source:
             Exception: Whatever its top level raises, a ``SyntaxError`` among it.
         """
         if self.main is not None:
-            return Text(self.main)
+            return Text(self.main, frozenset(_codes_of(self.main)))
         code = compile(Path(self.path).read_bytes(), self.path, "exec", dont_inherit=True)
         # A name of its own, since two versions are there at once during a reload; and listed,
         # since dataclasses and pickle look their module up.
@@ -102,7 +102,7 @@ class Source:
         module.__file__ = self.path
         module.__package__ = self.package
         sys.modules[module.__name__] = module
-        text = Text(module_main_missing, module)
+        text = Text(module_main_missing, frozenset(_nested([code])), module)
         try:
             exec(code, module.__dict__)  # noqa: S102  that is what loading a module means
             text.main = self._main_of(module)
@@ -125,24 +125,22 @@ def module_main_missing(*_: object) -> None:
 class Text:
     """A module's code, loaded: its main function, and what else goes with it."""
 
-    def __init__(self, main: ModuleMain, module: types.ModuleType | None = None) -> None:
+    def __init__(
+        self,
+        main: ModuleMain,
+        codes: frozenset[types.CodeType],
+        module: types.ModuleType | None = None,
+    ) -> None:
         self.main = main
+        self.size = sum(len(code.co_code) for code in codes)
+        # All that is written in its file; or, where it is a part of this program, inside main.
+        self._codes = codes
         self._module = module
-        # Of a module that is a part of this program: what is written inside its main function.
-        self._codes = frozenset(_codes_of(main)) if module is None else frozenset[types.CodeType]()
 
     @property
     def depends(self) -> tuple[str, ...]:
         """The names of the modules it needs."""
         return tuple(getattr(self.main, "depends", ()))
-
-    @property
-    def size(self) -> int:
-        """Bytes of bytecode."""
-        if self._module is None:
-            return sum(len(code.co_code) for code in self._codes)
-        functions = [f for f in vars(self._module).values() if self._holds(f)]
-        return sum(len(code.co_code) for f in functions for code in _codes_of(f))
 
     def holds(self, ops: ProcOps, names: tuple[str, ...]) -> bool:
         """Tell whether any of the handlers *names* of a table is a part of this code."""
@@ -150,16 +148,12 @@ class Text:
 
     def _holds(self, handler: object) -> bool:
         function = _function_of(handler)
-        if not isinstance(function, types.FunctionType):
-            return False
-        if self._module is not None:
-            return function.__globals__ is vars(self._module)
-        return function.__code__ in self._codes
+        return isinstance(function, types.FunctionType) and function.__code__ in self._codes
 
     def free(self) -> None:
         """Let go of the code: whoever still refers to a part of it keeps that part alive."""
         self.main = module_main_missing
-        self._codes = frozenset()
+        self._codes = frozenset[types.CodeType]()
         if self._module is not None:
             sys.modules.pop(self._module.__name__, None)
             self._module = None
@@ -178,9 +172,9 @@ def _find_source(path: str) -> tuple[str, str]:
     return str(spec.origin), spec.parent or ""
 
 
-def _check_main(main: object) -> ModuleMain:
+def _check_main(main: Any) -> ModuleMain:
     if callable(main):
-        return main
+        return cast("ModuleMain", main)
     msg = (
         "a module is an async generator function, def main(kernel, **params), a path or an"
         f" import path, not {main!r:.60}"
@@ -188,9 +182,9 @@ def _check_main(main: object) -> ModuleMain:
     raise TypeError(msg)
 
 
-def _check_name(name: str, program: object) -> str:
+def _check_name(name: str, program: str) -> str:
     if not name:
-        msg = f"{program!r:.60} has no name of its own: pass one, insmod(program, 'name')"
+        msg = f"{program:.60} has no name of its own: pass one, insmod(program, 'name')"
         raise TypeError(msg)
     if len(os.fsencode(name)) >= MODULE_NAME_LEN:
         raise error(ENAMETOOLONG, name, f"a module's name has at most {MODULE_NAME_LEN - 1} bytes")
@@ -211,8 +205,11 @@ def _codes_of(main: object) -> Iterator[types.CodeType]:
     """Go through the code of a function, or of a class's methods, and all nested in it."""
     function = _function_of(main)
     parts = vars(function).values() if isinstance(function, type) else [function]
-    todo = [part.__code__ for part in parts if isinstance(part, types.FunctionType)]
-    while todo:
-        code = todo.pop()
+    return _nested([part.__code__ for part in parts if isinstance(part, types.FunctionType)])
+
+
+def _nested(codes: list[types.CodeType]) -> Iterator[types.CodeType]:
+    while codes:
+        code = codes.pop()
         yield code
-        todo += [const for const in code.co_consts if isinstance(const, types.CodeType)]
+        codes += [const for const in code.co_consts if isinstance(const, types.CodeType)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from contextvars import ContextVar, copy_context
+from collections.abc import Generator
 from dataclasses import dataclass
 from enum import Enum
 from errno import EINVAL
@@ -17,9 +17,10 @@ from ._errors import error
 from ._holders import holders
 from ._ops import PARAMETERS
 from ._procfs import current_owner
+from ._watch import kill_calls
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Generator
+    from collections.abc import Awaitable, Callable, Coroutine
     from contextlib import AbstractAsyncContextManager
     from contextvars import Context
     from types import TracebackType
@@ -96,7 +97,9 @@ class ModuleInfo:
         used_by = "".join(f"{name}," for name in self.used_by)
         used_by += "[permanent]," if self.permanent else ""
         # The address is what an unprivileged reader gets to see.
-        return f"{self.name} {self.size} {self.refcnt} {used_by or '-'} {self.state.value} 0x{0:016x}"
+        return (
+            f"{self.name} {self.size} {self.refcnt} {used_by or '-'} {self.state.value} 0x{0:016x}"
+        )
 
 
 class Log(Protocol):
@@ -163,13 +166,17 @@ class Module:
     def info(self) -> ModuleInfo:
         """Return what lsmod tells of it. Not a checkpoint."""
         used_by = tuple(user.name for user in reversed(self.used_by))
-        return ModuleInfo(
-            self.name, self.size, self.refcnt, used_by, self.state, self.permanent
-        )
+        return ModuleInfo(self.name, self.size, self.refcnt, used_by, self.state, self.permanent)
 
     def holders(self) -> list[Holder]:
         """Tell which calls are inside its entries; see :meth:`ProcDirEntry.holders`."""
         return [holder for entry in self._roots(self.entries) for holder in holders(entry)]
+
+    def kill_calls(self) -> None:
+        """Cancel the calls inside what is being removed, where they may be. Not a checkpoint."""
+        removals = {entry._removal for entry in self.entries} - {None, GONE}
+        for removal in removals:
+            kill_calls(removal)
 
     async def wait_gone(self) -> None:
         """
@@ -243,7 +250,9 @@ class Module:
 
     # -- its own tasks --------------------------------------------------------------------------
 
-    def start_soon(self, func: Callable[..., Awaitable[Any]], *args: Any, name: object = None) -> None:
+    def start_soon(
+        self, func: Callable[..., Awaitable[Any]], *args: Any, name: object = None
+    ) -> None:
         """
         Run a background task for as long as the module is there. Not a checkpoint.
 
@@ -268,7 +277,7 @@ class Module:
 
         try:
             await Stepped(self, run())
-        except Exception as exc:  # noqa: BLE001  whatever a module does, the others go on
+        except Exception as exc:  # whatever a module does, the others go on
             self.log.oops(self, exc)
 
     def adopt_context(self) -> None:
@@ -336,7 +345,7 @@ class Module:
             if entry.linked or entry._removal is not None:
                 try:
                     await entry.remove(grace=math.inf)
-                except Exception as exc:  # noqa: BLE001  an unload does not stop half-way
+                except Exception as exc:  # an unload does not stop half-way
                     self.errors.append(exc)
 
     def warn(self, forgotten: list[ProcDirEntry]) -> None:
@@ -477,12 +486,11 @@ def switch(old: Module, new: Module) -> list[ProcDirEntry]:
         old.show()
         return displaced
     old.turn, new.turn = Turn(old, None), None
-    # Now out of sight, except in its own turns.
     return []
 
 
 @final
-class Stepped:
+class Stepped(Generator[Any, Any, Any]):
     """
     Runs a coroutine step by step, each step in the module's turn if it has one; awaitable once.
 
@@ -494,13 +502,7 @@ class Stepped:
         self._coro = coro
 
     def __await__(self) -> Generator[Any, Any, Any]:
-        return self  # type: ignore[return-value]  # as much of one as await needs
-
-    def __iter__(self) -> Self:
         return self
-
-    def __next__(self) -> Any:
-        return self._step(self._coro.send, None)
 
     def send(self, value: Any) -> Any:
         """Go on to where it waits next."""
@@ -509,10 +511,6 @@ class Stepped:
     def throw(self, *exc: Any) -> Any:
         """Go on with an exception."""
         return self._step(self._coro.throw, *exc)
-
-    def close(self) -> None:
-        """End it for good."""
-        self._step(self._coro.close)
 
     def _step(self, step: Callable[..., Any], *args: Any) -> Any:
         turn = self._module.turn

@@ -97,6 +97,7 @@ class ProcFS:
         if not mountpoint.startswith("/") or (mountpoint.endswith("/") and mountpoint != "/"):
             msg = f"mountpoint is an absolute path, as '/proc', not {mountpoint!r}"
             raise ValueError(msg)
+        _check_grace(grace)
         self.root = ProcRoot(mountpoint, self, fast_acquire=fast_acquire)
         self.inodes = InodeNumbers()
         self._grace = grace
@@ -352,6 +353,7 @@ class ProcFS:
         if self._tasks is None or self.root.removing:
             msg = f"{self!r} takes no entries: register inside 'async with ProcFS() as proc:'"
             raise RuntimeError(msg)
+        self._check_own(parent)
         parent, leaf = locate(self.root, name, parent)
         check_name(parent, leaf, at_root=parent is self.root)
         if isinstance(parent, MountPoint):
@@ -359,6 +361,11 @@ class ProcFS:
         if parent.children.get(leaf) is not None:
             raise error(EEXIST, f"{parent.path}/{leaf}", "remove the entry that is there first")
         return parent, leaf
+
+    def _check_own(self, entry: ProcDirEntry | None) -> None:
+        if entry is not None and entry.tree is not self:
+            msg = f"{entry!r} belongs to another ProcFS: pass an entry of this one"
+            raise ValueError(msg)
 
     # -- removal --------------------------------------------------------------------------------
 
@@ -402,6 +409,7 @@ class ProcFS:
 
     def _find(self, name: str, parent: ProcDirEntry | None) -> ProcDirEntry:
         """Find what to remove; also what somebody else is removing, so that one can join."""
+        self._check_own(parent)
         parent, leaf = locate(self.root, name, parent)
         entry = parent.children.get(leaf)
         if entry is not None:
@@ -414,6 +422,7 @@ class ProcFS:
 
     async def remove_entry(self, entry: ProcDirEntry, grace: float | None) -> None:
         """Remove an entry and all below it, or join whoever does."""
+        _check_grace(grace)
         if entry is self.root:
             raise error(EINVAL, entry.path, "the root goes when its ProcFS is left")
         if entry.linked:
@@ -734,6 +743,12 @@ def _check_ops(ops: object) -> None:
         name = ops.__name__
         msg = f"create() wants a ProcOps, not a class: pass ProcOps.of({name}()), not {name}"
     raise TypeError(msg)
+
+
+def _check_grace(grace: float | None) -> None:
+    if grace is not None and not grace >= 0:
+        msg = f"grace is a number of seconds >= 0, or None for ever, not {grace!r}"
+        raise ValueError(msg)
 
 
 def _file_mode(name: str, mode: int) -> int:

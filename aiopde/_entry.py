@@ -37,7 +37,12 @@ PERMISSIONS: Final = 0o7777
 
 @dataclass(frozen=True, slots=True)
 class EntryStatistics(UseCountStatistics):
-    """A frozen snapshot of a :class:`ProcDirEntry`: of its use count, and what hangs on it."""
+    """
+    A frozen snapshot of a :class:`ProcDirEntry`: of its use count, and what hangs on it.
+
+    *in_use* leaves out release handlers, which are no calls of a user's; removal waits for them
+    too.
+    """
 
     open_files: int
     """How many open files still wait for their release."""

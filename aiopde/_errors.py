@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from errno import EBADF, EINVAL, EIO, ENOENT, ENOTTY
-from typing import Final, final
+from typing import Final, Self, cast, final
 
 # What the proc_reg_* functions of fs/proc/inode.c answer once removal has begun.
 # Callers written for /proc already handle these, so they are kept to the letter.
@@ -17,23 +17,35 @@ _ERRNO_WHEN_REMOVED: Final = {
 }
 
 
-@final
 class EntryRemovedError(OSError):
     """
-    The entry was removed before this call began; *errno* is the one Linux gives.
+    Removal had begun before this call did; *errno* is the one Linux gives.
 
-    ``ENOENT`` for open, ``EINVAL`` for lseek and readlink, ``ENOTTY`` for ioctl,
-    ``EIO`` for everything else. *call* names the refused operation, *filename* the entry.
+    ``ENOENT`` for open (then it is a :class:`FileNotFoundError` too), ``EINVAL`` for lseek and
+    readlink, ``ENOTTY`` for ioctl, ``EIO`` for everything else. *call* names the refused
+    operation, *filename* the entry.
     """
 
-    def __init__(self, call: str, path: str) -> None:
+    def __new__(cls, call: str, path: str) -> Self:
+        """Make it: with a ``__new__`` of its own, this is where OSError takes its arguments."""
         errno = _ERRNO_WHEN_REMOVED.get(call, EIO)
-        super().__init__(errno, f"cannot {call}: the entry was removed", path)
+        kind = _EntryNotFoundError if errno == ENOENT else cls
+        return cast("Self", OSError.__new__(kind, errno, f"cannot {call}: removal has begun", path))
+
+    def __init__(self, call: str, path: str) -> None:
         self.call = call
 
     def __reduce__(self) -> tuple[type[EntryRemovedError], tuple[str, str]]:
         # OSError pickles its own three arguments; ours are others.
         return EntryRemovedError, (self.call, self.filename)
+
+
+@final
+class _EntryNotFoundError(EntryRemovedError, FileNotFoundError):
+    """The same where Python has a class for the errno: callers may look for that one."""
+
+
+_EntryNotFoundError.__name__ = EntryRemovedError.__name__  # what a traceback shows
 
 
 @final

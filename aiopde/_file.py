@@ -16,6 +16,7 @@ from anyio.lowlevel import checkpoint
 from ._credentials import ROOT
 from ._errors import bad_file, error
 from ._open_file import CLOSED, DEFAULT_POLLMASK, MAX_RW_COUNT, File, refuse
+from ._ops import NO_OPS
 from ._trace import emit, sinks, switches
 from ._wait import Wakeup
 
@@ -779,8 +780,8 @@ _CALLS: Final = (
     "getdents",
     "aclose",
 )
-_FAST: Final = 1 << 30
-_KILLABLE: Final = 1 << 31
+_FAST: Final = 4
+_KILLABLE: Final = 8
 _OPEN_ONLY: Final = os.O_CREAT | os.O_EXCL | os.O_NOCTTY | os.O_TRUNC | os.O_CLOEXEC
 # A descriptor's methods depend on little, so that few classes serve any number of tables.
 _classes: Final[dict[tuple[Any, ...], type[ProcFile]]] = {}
@@ -794,7 +795,9 @@ def handle_class(entry: ProcDirEntry, flags: int) -> type[ProcFile]:
     not by branches in each call: which handlers exist, which are plain, whether the file may be
     read or written, and whether a call yields first.
     """
-    key = flags & os.O_ACCMODE | (_FAST if entry.fast_acquire else 0)
+    key = flags & os.O_ACCMODE
+    if entry._fast_acquire:
+        key |= _FAST
     if entry.killable:
         key |= _KILLABLE
     handles = entry.ops.handles
@@ -875,78 +878,84 @@ async def open_entry(entry: ProcDirEntry, flags: int) -> ProcFile:
     Linux: ``proc_reg_open``.
     """
     file = File(entry, flags & ~_OPEN_ONLY)
-    if flags & os.O_PATH or entry.is_dir():
+    if entry.ops is NO_OPS or flags & os.O_PATH:
         entry.add_holder()  # nothing to shut, nothing to release
         return directory_class(entry, flags)(file)
-    if entry.removing:
+    if entry._in_use < 0:
         raise refuse("open", entry)
     if entry.ops.open is None:
         entry.add_file(file)
     else:
-        await _open_inside(entry, file)
+        entry._in_use += 1
+        try:
+            await file.run_open()
+            entry.add_file(file)
+        finally:
+            entry.unuse()
     if sinks:
         emit("open", entry.path)
     return handle_class(entry, flags)(file)
 
 
-async def _open_inside(entry: ProcDirEntry, file: File) -> None:
-    entry.use()
+async def read_entry(entry: ProcDirEntry) -> bytes:
+    """Open, read to the end and release, inside the guard all the time: no record is needed."""
+    if not entry.use():
+        raise refuse("open", entry)
+    file = File(entry, os.O_RDONLY)
     try:
-        await file.run_open()
-        entry.add_file(file)
+        if entry.ops.open is not None:
+            await file.run_open()
+        try:
+            return await _read_all(file)
+        finally:
+            await _release_one_shot(file)
     finally:
         entry.unuse()
 
 
-async def read_entry(entry: ProcDirEntry) -> bytes:
-    """Open, read to the end and release, inside the guard all the time: no record is needed."""
-    file = await _open_one_shot(entry, os.O_RDONLY)
-    try:
-        if entry.ops.reader is None:
-            raise file.refuse_absent("read", EIO)
-        chunks = [await file.read_at_position(MAX_RW_COUNT)]
-        while chunks[-1]:
-            chunks.append(await file.read_at_position(MAX_RW_COUNT))
-        return chunks[0] if len(chunks) == 2 else b"".join(chunks)
-    finally:
-        await _close_one_shot(file)
+async def _read_all(file: File) -> bytes:
+    if file.entry.ops.reader is None:
+        raise file.refuse_absent("read", EIO)
+    data = await file.read_at_position(MAX_RW_COUNT)
+    chunks = [data]
+    while data:
+        data = await file.read_at_position(MAX_RW_COUNT)
+        chunks.append(data)
+    return b"".join(chunks)
 
 
 async def write_entry(entry: ProcDirEntry, data: bytes) -> None:
     """Open, write everything and release, inside the guard all the time."""
-    file = await _open_one_shot(entry, os.O_WRONLY)
-    try:
-        if entry.ops.write is None:
-            raise file.refuse_absent("write", EIO)
-        while True:
-            taken = await file.write_at_position(data)
-            data = data[taken:]
-            if not data:
-                return
-            if not taken:
-                raise error(EIO, entry.path, f"the write handler left {len(data)} bytes")
-    finally:
-        await _close_one_shot(file)
-
-
-async def _open_one_shot(entry: ProcDirEntry, flags: int) -> File:
     if not entry.use():
         raise refuse("open", entry)
-    file = File(entry, flags)
+    file = File(entry, os.O_WRONLY)
     try:
-        await file.run_open()
-    except BaseException:
-        entry.unuse()
-        raise
-    return file
-
-
-async def _close_one_shot(file: File) -> None:
-    try:
-        if file.entry.ops.release_suspends:
-            with anyio.CancelScope(shield=True):
-                await file.run("release")
-        elif file.entry.ops.release is not None:
-            await file.run("release")
+        if entry.ops.open is not None:
+            await file.run_open()
+        try:
+            await _write_all(file, data)
+        finally:
+            await _release_one_shot(file)
     finally:
-        file.entry.unuse()
+        entry.unuse()
+
+
+async def _write_all(file: File, data: bytes) -> None:
+    if file.entry.ops.write is None:
+        raise file.refuse_absent("write", EIO)
+    data = data[await file.write_at_position(data) :]
+    while data:
+        taken = await file.write_at_position(data)
+        if not taken:
+            why = f"the write handler takes no more, and left {len(data)} bytes"
+            raise error(EIO, file.entry.path, why)
+        data = data[taken:]
+
+
+async def _release_one_shot(file: File) -> None:
+    ops = file.entry.ops
+    if ops.release_suspends:
+        with anyio.CancelScope(shield=True):
+            await file.run("release")
+    elif ops.release is not None:
+        file.run_release_now()

@@ -37,8 +37,7 @@ _SITES: Final[dict[CodeType, tuple[str, str | None]]] = {
     ProcFile._lseek.__code__: ("file", "lseek"),
     File.call.__code__: ("self", None),
     File.run_release.__code__: ("self", "release"),
-    _file._open_inside.__code__: ("entry", "open"),
-    _file._open_one_shot.__code__: ("entry", "open"),
+    _file.open_entry.__code__: ("entry", "open"),
     _file.read_entry.__code__: ("entry", "read"),
     _file.write_entry.__code__: ("entry", "write"),
 }

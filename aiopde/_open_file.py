@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
 
     from ._entry import ProcDirEntry
+    from ._ops import ReleaseHandler
     from ._wait import WaitQueue
 
 DEFAULT_POLLMASK: Final = select.POLLIN | select.POLLOUT | select.POLLRDNORM | select.POLLWRNORM
@@ -276,22 +277,26 @@ class File:
 
     async def run(self, op: str, *args: Any) -> Any:
         """Call a handler that is there, plain or not."""
-        if not sinks:
-            return await self._run(op, *args)
-        emit("enter", self.entry.path, op)
-        try:
-            return await self._run(op, *args)
-        finally:
-            emit("leave", self.entry.path, op)
-
-    async def _run(self, op: str, *args: Any) -> Any:
+        if sinks or self.entry.killable:
+            return await self._run_watched(op, *args)
         ops = self.entry.ops
         result = getattr(ops, op)(self, *args)
-        if op not in ops.awaited:
-            return result
-        if isinstance(self.entry, KillableEntry) and op != "release":
-            return await self._run_killable(self.entry, result)
-        return await result
+        return await result if op in ops.awaited else result
+
+    async def _run_watched(self, op: str, *args: Any) -> Any:
+        entry = self.entry
+        if sinks:
+            emit("enter", entry.path, op)
+        try:
+            result = getattr(entry.ops, op)(self, *args)
+            if op not in entry.ops.awaited:
+                return result
+            if isinstance(entry, KillableEntry) and op != "release":
+                return await self._run_killable(entry, result)
+            return await result
+        finally:
+            if sinks:
+                emit("leave", entry.path, op)
 
     async def _run_killable(self, entry: KillableEntry, handler: Awaitable[object]) -> object:
         with anyio.CancelScope() as scope:
@@ -304,11 +309,10 @@ class File:
         raise error(EIO, entry.path, why)
 
     async def run_open(self) -> None:
-        """Run the open handler, if there is one."""
-        if self.entry.ops.open is not None:
-            result = await self.run("open")
-            if result is not None and result != 0:
-                raise self.nonsense("open", result, "None")
+        """Run the open handler, which is there."""
+        result = await self.run("open")
+        if result is not None and result != 0:
+            raise self.nonsense("open", result, "None")
 
     async def read_at_position(self, size: int) -> bytes:
         """Run the read handler once more for a call that has taken the position."""
@@ -364,7 +368,7 @@ class File:
         self._descriptors -= 1
         if self._descriptors:
             return
-        if self.in_use:
+        if self._in_use != 0 and self._in_use != BIAS:
             self._queue = self._queue or deque()
         else:
             await self.release()
@@ -381,17 +385,17 @@ class File:
 
         Linux: ``close_pdeo``.
         """
-        files = self.entry.open_files
-        if files is None or self not in files:
-            self.entry.put_holder()
+        entry = self.entry
+        if entry.open_files is None or self not in entry.open_files:
+            entry.put_holder()
         elif self.closing:
             with anyio.CancelScope(shield=True):
                 await self.completion().wait()
-        elif self.entry.ops.release_suspends:
+        elif entry.ops.release_suspends:
             with anyio.CancelScope(shield=True):
                 await self.run_release()
         else:
-            await self.run_release()
+            self.release_now()
 
     def completion(self) -> anyio.Event:
         """Return what is set when the release that has begun is over."""
@@ -403,22 +407,31 @@ class File:
         """Run the release handler here and now; the caller sees to the shield it may need."""
         self._begin_release()
         try:
-            if self.entry.ops.release is not None:
-                await self.run("release")
+            await self.run("release")
         finally:
             self.released()
 
     def release_now(self) -> None:
-        """Run a release handler that waits for nothing, a plain one or not."""
+        """Run a release handler that waits for nothing, or none if there is none."""
         self._begin_release()
-        ops = self.entry.ops
         try:
-            if ops.release is not None:
-                result = ops.release(self)
-                if "release" in ops.awaited:
-                    run_to_end(cast("Coroutine[Any, Any, object]", result))
+            if self.entry.ops.release is not None:
+                self.run_release_now()
         finally:
             self.released()
+
+    def run_release_now(self) -> None:
+        """Call a release handler that waits for nothing, be it a coroutine function or not."""
+        ops = self.entry.ops
+        if sinks:
+            emit("enter", self.entry.path, "release")
+        try:
+            result = cast("ReleaseHandler", ops.release)(self)
+            if "release" in ops.awaited:
+                run_to_end(cast("Coroutine[Any, Any, object]", result))
+        finally:
+            if sinks:
+                emit("leave", self.entry.path, "release")
 
     def _begin_release(self) -> None:
         self.closing = True

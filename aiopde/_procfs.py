@@ -666,7 +666,10 @@ class ProcFS:
         Linux: ``proc_reg_open``.
         """
         follow = not flags & os.O_NOFOLLOW
-        entry = await self._arrive(path, follow_symlinks=follow, cred=cred, dir_fd=dir_fd)
+        if isinstance(path, ProcDirEntry) and path.fast_acquire:
+            entry = path
+        else:
+            entry = await self._arrive(path, follow_symlinks=follow, cred=cred, dir_fd=dir_fd)
         if flags != os.O_RDONLY or cred is not ROOT or not stat.S_ISREG(entry.type):
             _may_open(entry, flags, cred)
         return await open_entry(entry, flags)

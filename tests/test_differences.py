@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from errno import EEXIST, EINVAL, EIO, ENAMETOOLONG, ENOENT, ENOTEMPTY
+import select
+from errno import EDEADLK, EEXIST, EINVAL, EIO, ENAMETOOLONG, ENOENT, ENOTEMPTY
 
 import anyio
 import pytest
 
-from aiopde import EntryRemovedError, File, HandlerError, ProcFS, ProcOps
+from aiopde import (
+    DEFAULT_POLLMASK,
+    EntryRemovedError,
+    File,
+    HandlerError,
+    ProcFS,
+    ProcOps,
+    WaitQueue,
+)
 
 
 class Gated:
@@ -178,3 +187,44 @@ async def test_attributes_tell_what_is_true_now() -> None:
         entry.size, entry.uid = 100, 1000
         assert proc.stat("x") == file.stat()
         assert (file.stat().st_size, file.stat().st_uid) == (100, 1000)
+
+
+async def test_a_handler_that_removes_its_own_entry_is_told() -> None:
+    """5: EDEADLK, and nothing was changed; remove_self() removes it once the handler has left."""
+
+    async def read(file: File, size: int, pos: int) -> bytes:
+        with pytest.raises(OSError) as caught:
+            await file.entry.remove()
+        assert caught.value.errno == EDEADLK
+        assert file.entry.statistics().state == "live"
+        assert file.entry.remove_self()
+        return b""
+
+    async with ProcFS() as proc:
+        entry = proc.create("x", ProcOps(read=read))
+        assert await proc.read_bytes("x") == b""
+        await entry.remove()
+        assert entry.statistics().state == "gone"
+
+
+async def test_a_removal_wakes_a_poll() -> None:
+    """6: a poll that waits for something wakes up, and says readable and writable."""
+    queue = WaitQueue()
+    ready: list[int] = []
+
+    async def poll(file: File) -> int:
+        file.poll_wait(queue)
+        return 0
+
+    async def poller() -> None:
+        ready.append(await file.poll(timeout=None))
+
+    async with ProcFS() as proc:
+        entry = proc.create("x", ProcOps(poll=poll))
+        file = await proc.open("x")
+        async with anyio.create_task_group() as tg:
+            tg.start_soon(poller)
+            await anyio.wait_all_tasks_blocked()
+            await entry.remove()
+        assert ready == [DEFAULT_POLLMASK]
+        assert ready[0] & select.POLLIN

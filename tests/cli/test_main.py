@@ -1,0 +1,118 @@
+"""`aiopde`, whatever the command: what it says of itself, and of mistakes."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from aiopde.cli import race
+
+from .conftest import RunCommand
+
+MISTAKES: dict[str, tuple[list[str], str]] = {
+    "no command": ([], "COMMAND"),
+    "unknown command": (["rase"], "rase"),
+    "unknown backend": (["race", "--backend", "curio"], "curio"),
+    "unknown scheme": (["race", "--scheme", "rcu"], "rcu"),
+    "no readers": (["race", "--readers", "0"], "'0'"),
+    "negative readers": (["race", "--readers", "-3"], "'-3'"),
+    "readers in words": (["race", "--readers", "many"], "'many'"),
+    "seed in words": (["race", "--seed", "x"], "'x'"),
+    "unknown option": (["race", "--raeders", "3"], "--raeders"),
+    "abbreviated option": (["race", "--read", "3"], "--read"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "what"), MISTAKES.values(), ids=list(MISTAKES))
+def test_a_mistake_is_one_line(run_command: RunCommand, arguments: list[str], what: str) -> None:
+    """
+    One line names the mistake and where to read more; exit code 2, and nothing on stdout.
+    """
+    code, out, err = run_command(*arguments)
+    assert (code, out) == (2, "")
+    assert err.count("\n") == 1
+    assert what in err
+    assert "--help" in err
+
+
+def test_help_lists_the_commands(run_command: RunCommand) -> None:
+    """
+    `aiopde --help` says what there is.
+    """
+    code, out, _ = run_command("--help")
+    assert code == 0
+    assert "race" in out
+
+
+def test_help_of_a_command_lists_its_exit_codes(run_command: RunCommand) -> None:
+    """
+    `aiopde race --help` is the documentation of options and exit codes.
+    """
+    code, out, _ = run_command("race", "--help")
+    assert code == 0
+    for text in "--backend", "--readers", "--seed", "--scheme", "--json", "exit codes", "130":
+        assert text in out
+
+
+def test_keyboard_interrupt_is_130(
+    run_command: RunCommand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    Also a Ctrl-C that no loop turned into anything ends with one word, and 130.
+    """
+
+    def interrupted(settings: race.Settings, *, as_json: bool) -> int:
+        msg = "as trio may raise it"
+        raise BaseExceptionGroup(msg, [KeyboardInterrupt()])
+
+    monkeypatch.setattr(race, "run", interrupted)
+    assert run_command("race") == (130, "", "interrupted\n")
+
+
+def imported_by(*arguments: str) -> set[str]:
+    program = (
+        "import sys\n"
+        "from aiopde.cli import main\n"
+        "try:\n    main(sys.argv[1:])\n"
+        "except SystemExit:\n    pass\n"
+        "print(*sys.modules)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=True
+    )
+    return set(done.stdout.splitlines()[-1].split())
+
+
+def test_help_imports_no_loop() -> None:
+    """
+    `aiopde --help` pays for no loop, and for no command.
+    """
+    imported = imported_by("--help")
+    assert "aiopde.cli" in imported
+    assert imported.isdisjoint({"asyncio", "trio", "uvloop", "aiopde.cli.race"})
+
+
+def test_only_the_chosen_loop_is_imported() -> None:
+    """
+    A race on asyncio does not pay for the other two.
+    """
+    imported = imported_by("race", "--readers", "1")
+    assert "asyncio" in imported
+    assert imported.isdisjoint({"trio", "uvloop"})
+
+
+def test_python_m_aiopde_is_the_same() -> None:
+    """
+    `python -m aiopde` and the command `aiopde` have one main().
+    """
+    done = subprocess.run(
+        [sys.executable, "-m", "aiopde", "race", "--readers", "x"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("aiopde race: ")
+    pyproject = Path(__file__).parents[2] / "pyproject.toml"
+    assert 'aiopde = "aiopde.cli:main"' in pyproject.read_text()

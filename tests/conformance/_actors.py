@@ -1,0 +1,176 @@
+"""Threads and processes: who acts, with which file descriptors, and how signals reach them."""
+
+from __future__ import annotations
+
+from collections import deque
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Final
+
+import anyio
+
+from aiopde import Credentials
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from aiopde import Mapping, ProcFile
+
+    from ._scenario import Step
+
+FIRST_FD: Final = 3
+RESTARTING: Final = "USR2"
+"""The signal whose handler was set with SA_RESTART; USR1's was not."""
+# What a call says to be restarted, or not, by the signal that ended it. No program ever sees it
+# while a signal is pending.
+ERESTARTSYS: Final = 512
+
+CURRENT: Final[ContextVar[Actor]] = ContextVar("CURRENT")
+"""
+The actor in whose name a handler runs. Also right for forced releases: whatever task the
+library runs them in has the context of the one who removes.
+"""
+
+
+class Process:
+    """What the threads of a process share: open files, mappings, the working directory."""
+
+    def __init__(self) -> None:
+        self.files: dict[int, ProcFile] = {}
+        self.maps: dict[str, SharedMapping] = {}
+        self.cwd: ProcFile | None = None
+
+    def add(self, file: ProcFile) -> int:
+        """Give a file the lowest free number, as open(2) does."""
+        fd = FIRST_FD
+        while fd in self.files:
+            fd += 1
+        self.files[fd] = file
+        return fd
+
+    def fork(self) -> Process:
+        """Copy everything: the open files are shared from then on, the table is not."""
+        child = Process()
+        child.files = {fd: file.dup() for fd, file in self.files.items()}
+        child.maps = {name: shared.share() for name, shared in self.maps.items()}
+        child.cwd = None if self.cwd is None else self.cwd.dup()
+        return child
+
+    async def close_all(self) -> None:
+        """Close everything, as an exit does: the highest number first."""
+        while self.files:
+            await self.files.pop(max(self.files)).aclose()
+        while self.maps:
+            await self.maps.popitem()[1].close()
+        if self.cwd is not None:
+            await self.cwd.aclose()
+
+
+class SharedMapping:
+    """A mapping and the number of processes that have it."""
+
+    def __init__(self, mapping: Mapping) -> None:
+        self.mapping = mapping
+        self.page: bytes = mapping.value
+        self._processes = 1
+
+    def share(self) -> SharedMapping:
+        """Count one process more."""
+        self._processes += 1
+        return self
+
+    async def close(self) -> None:
+        """Count one process less; without any, the mapping is gone."""
+        self._processes -= 1
+        if self._processes == 0:
+            await self.mapping.aclose()
+
+
+class Sleep:
+    """One actor's sleep: until it is woken, or a signal comes that may interrupt it."""
+
+    def __init__(self, mode: str, deadline: float | None = None) -> None:
+        self.mode = mode
+        self.deadline = deadline
+        """When the sleep is over by itself, on the scenario's own clock, in milliseconds."""
+        self.reason = ""
+        self._event = anyio.Event()
+
+    def wake(self, reason: str) -> None:
+        """End the sleep; the first reason counts."""
+        self.reason = self.reason or reason
+        self._event.set()
+
+    async def wait(self) -> str:
+        """Sleep, and return the reason of waking."""
+        await self._event.wait()
+        return self.reason
+
+
+class Actor:
+    """
+    One thread. Steps handed to it are taken one after the other.
+
+    In Linux an actor that sleeps is given none. Here it may be, as one more actor can be asleep
+    than there (who removes what is being removed joins): its steps then wait their turn.
+    """
+
+    def __init__(self, name: str, process: Process) -> None:
+        self.name = name
+        self.process = process
+        self.cred = Credentials()
+        self.steps: deque[Step] = deque()
+        self.ended = False
+        self.killed = False
+        self.signals: list[str] = []
+        self._sleep: Sleep | None = None
+        self._handed = anyio.Event()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a step handed to it is not finished."""
+        return bool(self.steps)
+
+    def hand(self, step: Step) -> None:
+        """Give it a step."""
+        self.steps.append(step)
+        self._handed.set()
+
+    async def next_step(self) -> Step:
+        """Wait for a step. It stays at the head of the steps while it is being done."""
+        while not self.steps:
+            self._handed = anyio.Event()
+            await self._handed.wait()
+        return self.steps[0]
+
+    async def sleep(self, sleep: Sleep) -> str:
+        """Sleep, and return ``interrupted`` or whatever reason it was woken for."""
+        if self._interrupts(sleep.mode):
+            return "interrupted"
+        self._sleep = sleep
+        try:
+            return await sleep.wait()
+        finally:
+            self._sleep = None
+
+    def _interrupts(self, mode: str) -> bool:
+        return (mode == "intr" and bool(self.signals)) or (mode != "unint" and self.killed)
+
+    def signal(self, name: str) -> None:
+        """Get a signal. An idle actor runs its handler at once; a busy one does after the call."""
+        if name == "KILL":
+            self.killed = True
+        elif self.busy:
+            self.signals.append(name)
+        if self._sleep is not None and self._interrupts(self._sleep.mode):
+            self._sleep.wake("interrupted")
+
+    def deliver(self) -> bool:
+        """Run the signal handlers. True: the call that was interrupted is to be restarted."""
+        restart = bool(self.signals) and set(self.signals) == {RESTARTING}
+        self.signals.clear()
+        return restart
+
+    def sleeping_until(self) -> Iterator[Sleep]:
+        """Yield its sleep, if it sleeps for a time."""
+        if self._sleep is not None and self._sleep.deadline is not None:
+            yield self._sleep

@@ -1,0 +1,696 @@
+"""An open file: one position, used by one call at a time, and a release after the last call."""
+
+import os
+from errno import EBADF, EINVAL, EIO
+
+import anyio
+import pytest
+from anyio import Event, create_task_group
+
+from aiopde import BIAS, EntryRemovedError, File, ProcFS, ProcOps
+from aiopde._open_file import CLOSED, run_to_end
+from tests.helpers import Handlers, all_blocked, refused, start, state
+
+
+class TestPosition:
+    async def test_a_second_reader_waits(self) -> None:
+        """
+        Two reads of one open file come one after the other, and read on where the first ended.
+        """
+        handlers = Handlers(b"content")
+        async with ProcFS() as proc, create_task_group() as tg:
+            proc.create("x", handlers.ops("read"))
+            file = await proc.open("x")
+            handlers.hold_up("read")
+            first = await start(tg, file.read, 4)
+            second = await start(tg, file.read, 4)
+            assert handlers.log == ["read None"]
+            assert file.file.in_use == 1
+            handlers.let_go("read")
+            await all_blocked()
+            assert (first.result, second.result) == (b"cont", b"ent")
+
+    async def test_is_shared_by_duplicates(self) -> None:
+        """
+        Readers of two descriptors of one open file wait for each other just so.
+        """
+        handlers = Handlers(b"content")
+        async with ProcFS() as proc, create_task_group() as tg:
+            proc.create("x", handlers.ops("read"))
+            file = await proc.open("x")
+            handlers.hold_up("read")
+            first = await start(tg, file.read, 4)
+            second = await start(tg, file.dup().read, 4)
+            assert len(handlers.log) == 1
+            handlers.let_go("read")
+            await all_blocked()
+            assert (first.result, second.result) == (b"cont", b"ent")
+
+    async def test_readers_of_two_files_do_not_wait(self) -> None:
+        """
+        Each open has a position of its own.
+        """
+        handlers = Handlers(b"content")
+        async with ProcFS() as proc, create_task_group() as tg:
+            proc.create("x", handlers.ops("read"))
+            handlers.hold_up("read")
+            readers = [await start(tg, (await proc.open("x")).read, 4) for _ in range(2)]
+            assert len(handlers.log) == 2
+            handlers.let_go("read")
+            await all_blocked()
+            assert [reader.result for reader in readers] == [b"cont"] * 2
+
+    async def test_read_write_and_lseek_use_it(self) -> None:
+        """
+        read, readv, write and lseek wait for each other, and get in as they came.
+        """
+        handlers = Handlers()
+        async with ProcFS() as proc, create_task_group() as tg:
+            proc.create("x", handlers.ops("read_iter", "write", "lseek"))
+            file = await proc.open("x", os.O_RDWR)
+            handlers.hold_up("lseek")
+            calls = [
+                await start(tg, call, *args)
+                for call, *args in (
+                    (file.lseek, 1),
+                    (file.write, b"!"),
+                    (file.readv, [1, 1]),
+                    (file.lseek, 2),
+                    (file.read, 1),
+                )
+            ]
+            assert [call.done for call in calls] == [False] * 5
+            handlers.let_go("lseek")
+            await all_blocked()
+            assert [call.result for call in calls] == [1, 1, [b"", b""], 2, b""]
+
+    async def test_other_calls_do_not_wait(self) -> None:
+        """
+        pread, pwrite, poll, ioctl and mmap run beside a read that is inside.
+        """
+        handlers = Handlers(b"content")
+        ops = handlers.ops("read", "write", "poll", "ioctl", "compat_ioctl", "mmap")
+        async with ProcFS() as proc, create_task_group() as tg:
+            entry = proc.create("x", ops)
+            file = await proc.open("x", os.O_RDWR)
+            handlers.hold_up("read")
+            reader = await start(tg, file.read, 4)
+            handlers_beside = [
+                await file.pwrite(b"C", 0),
+                await file.poll(),
+                await file.ioctl(3),
+                await file.compat_ioctl(3),
+                (await file.mmap(1)).value,
+            ]
+            assert len(handlers_beside) == 5
+            second = await start(tg, file.pread, 4, 0)
+            assert handlers.log[-1] == "read None"
+            assert entry.in_use == 2
+            handlers.let_go("read")
+            await all_blocked()
+            assert (reader.result, second.result, file.tell()) == (b"C", b"C", 1)
+
+    async def test_a_reader_comes_in_beside_other_calls(self) -> None:
+        """
+        A read need not wait for a pread that is inside: the position is free.
+        """
+        handlers = Handlers(b"content")
+        async with ProcFS() as proc, create_task_group() as tg:
+            entry = proc.create("x", handlers.ops("read", "write"))
+            file = await proc.open("x", os.O_RDWR)
+            handlers.hold_up("read")
+            handlers.hold_up("write")
+            beside = await start(tg, file.pread, 4, 3)
+            for call in (file.read, file.write):
+                first = await start(tg, call, *([b"!"] if call == file.write else [1]))
+                second = await start(tg, call, *([b"!"] if call == file.write else [1]))
+                assert (first.done, second.done, entry.in_use) == (False, False, 2)
+                first.cancel()
+                second.cancel()
+                await all_blocked()
+            assert entry.in_use == 1
+            handlers.let_go("read")
+            await all_blocked()
+            assert (beside.result, entry.in_use) == (b"tent", 0)
+            assert await file.read(3) == b"con"
+
+    async def test_plain_handlers_wait_for_it_too(self) -> None:
+        """
+        A plain handler uses the position in its turn, like any other.
+        """
+        handlers = Handlers(b"content")
+        async with ProcFS() as proc, create_task_group() as tg:
+
+            def write(file: File, data: bytes, pos: int) -> int:
+                handlers.log.append(f"plain write at {pos}")
+                return len(data)
+
+            ops = ProcOps(open=handlers.open, read=handlers.read, write=write)
+            proc.create("x", ops)
+            file = await proc.open("x", os.O_RDWR)
+            handlers.hold_up("read")
+            await start(tg, file.read, 4)
+            writer = await start(tg, file.write, b"xy")
+            assert not writer.done
+            handlers.let_go("read")
+            await all_blocked()
+            assert (writer.result, handlers.log[-1], file.tell()) == (2, "plain write at 4", 6)
+
+    async def test_a_plain_reader_waits_too(self) -> None:
+        """
+        The same for a plain read behind an async write.
+        """
+        handlers = Handlers(b"")
+        async with ProcFS() as proc, create_task_group() as tg:
+            proc.create("x", ProcOps(read=lambda file, size, pos: b"x"[:size], write=handlers.write))
+            file = await proc.open("x", os.O_RDWR)
+            handlers.hold_up("write")
+            await start(tg, file.write, b"abc")
+            reader = await start(tg, file.read, 4)
+            assert not reader.done
+            handlers.let_go("write")
+            await all_blocked()
+            assert (reader.result, file.tell()) == (b"x", 4)
+
+
+class TestFairness:
+    async def test_first_come_first_served(self) -> None:
+        """
+        Who waits longest is next.
+        """
+        handlers = Handlers(b"0123456789")
+        async with ProcFS() as proc, create_task_group() as tg:
+            proc.create("x", handlers.ops("read"))
+            file = await proc.open("x")
+            handlers.hold_up("read")
+            readers = [await start(tg, file.read, 2) for _ in range(5)]
+            handlers.let_go("read")
+            await all_blocked()
+            assert [reader.result for reader in readers] == [b"01", b"23", b"45", b"67", b"89"]
+
+    async def test_nobody_gets_in_between(self) -> None:
+        """
+        A newcomer does not overtake who was handed the position and has not run yet.
+        """
+        handlers = Handlers(b"0123456789")
+        async with ProcFS() as proc, create_task_group() as tg:
+            proc.create("x", handlers.ops("read"), fast_acquire=True)
+            file = await proc.open("x")
+            handlers.hold_up("read")
+            order: list[bytes] = []
+
+            async def read_twice() -> None:
+                order.append(await file.read(1))
+                order.append(await file.read(1))
+
+            async def read_once() -> None:
+                order.append(await file.read(1))
+
+            await start(tg, read_twice)
+            await start(tg, read_once)
+            handlers.let_go("read")
+            await all_blocked()
+            assert order == [b"0", b"1", b"2"]
+
+    async def test_one_who_gives_up_waiting_is_skipped(self) -> None:
+        """
+        A cancelled waiter leaves the queue; the others keep their order.
+        """
+        handlers = Handlers(b"012345")
+        async with ProcFS() as proc, create_task_group() as tg:
+            entry = proc.create("x", handlers.ops("read"))
+            file = await proc.open("x")
+            handlers.hold_up("read")
+            readers = [await start(tg, file.read, 1) for _ in range(4)]
+            readers[1].cancel()
+            await all_blocked()
+            assert (readers[1].cancelled, entry.in_use) == (True, 1)
+            handlers.let_go("read")
+            await all_blocked()
+            assert [readers[n].result for n in (0, 2, 3)] == [b"0", b"1", b"2"]
+            assert entry.in_use == 0
+
+    async def test_the_only_one_who_waits_gives_up(self) -> None:
+        """
+        After the last waiter has given up, all goes on as if nobody had waited.
+        """
+        handlers = Handlers(b"012345")
+        async with ProcFS() as proc, create_task_group() as tg:
+            proc.create("x", handlers.ops("read"))
+            file = await proc.open("x")
+            handlers.hold_up("read")
+            first, second = await start(tg, file.read, 1), await start(tg, file.read, 1)
+            second.cancel()
+            await all_blocked()
+            handlers.let_go("read")
+            await all_blocked()
+            assert first.result == b"0"
+            assert await file.read(1) == b"1"
+            assert file.file.in_use == 0
+
+    @pytest.mark.parametrize("others", [0, 1])
+    async def test_cancelled_just_before_it_is_handed_over(self, others: int) -> None:
+        """
+        Who is cancelled, and handed the position before it could leave the queue, passes it on.
+        """
+        may_go = Event()
+
+        async def read(file: File, size: int, pos: int) -> bytes:
+            if pos == 0:
+                await may_go.wait()
+                calls[1].cancel()
+            return b"012345"[pos : pos + size]
+
+        async with ProcFS() as proc, create_task_group() as tg:
+            entry = proc.create("x", ProcOps(read=read))
+            file = await proc.open("x")
+            calls = [await start(tg, file.read, 1) for _ in range(2 + others)]
+            may_go.set()
+            await all_blocked()
+            assert calls[1].cancelled
+            assert [call.result for call in (calls[0], *calls[2:])] == [b"0", b"1"][: 1 + others]
+            assert entry.in_use == 0
+            assert len(await file.read(9)) == 5 - others
+
+    async def test_cancelled_just_after_it_was_handed_over(self) -> None:
+        """
+        Who is cancelled before it could use what it was handed uses it, or passes it on.
+        """
+        handlers = Handlers(b"012345")
+        async with ProcFS() as proc, create_task_group() as tg:
+            entry = proc.create("x", handlers.ops("read"))
+            file = await proc.open("x")
+            handlers.hold_up("read")
+
+            async def read_and_cancel() -> None:
+                await file.read(1)
+                second.cancel()
+
+            await start(tg, read_and_cancel)
+            second = await start(tg, file.read, 1)
+            third = await start(tg, file.read, 1)
+            handlers.let_go("read")
+            await all_blocked()
+            assert second.done
+            assert third.result == (b"1" if second.cancelled else b"2")
+            assert entry.in_use == 0
+
+    async def test_cancelled_in_between_it_releases_what_was_closed(self) -> None:
+        """
+        If the file was closed meanwhile, who was handed the position in vain is the last one out.
+        """
+        may_go = Event()
+        released: list[File] = []
+
+        async def read(file: File, size: int, pos: int) -> bytes:
+            await may_go.wait()
+            second.cancel()
+            return b""
+
+        async with ProcFS() as proc, create_task_group() as tg:
+            entry = proc.create("x", ProcOps(read=read, release=released.append))
+            file = await proc.open("x")
+            first = await start(tg, file.read)
+            second = await start(tg, file.read)
+            await file.aclose()
+            may_go.set()
+            await all_blocked()
+            assert (first.result, second.cancelled) == (b"", True)
+            assert (len(released), entry.in_use) == (1, 0)
+
+
+class TestRemoval:
+    async def test_who_waits_for_the_position_is_refused(self) -> None:
+        """
+        Waiting comes before admission: who waits when removal begins, or comes to wait then, gets
+        the dead value when the call that has the position leaves. No handler is called for it.
+        """
+        handlers = Handlers(b"content")
+        async with ProcFS() as proc, create_task_group() as tg:
+            entry = proc.create("x", handlers.ops("read", "write", "lseek"))
+            file = await proc.open("x", os.O_RDWR)
+            handlers.hold_up("read")
+            reader = await start(tg, file.read, 4)
+            waiters = [await start(tg, file.read), await start(tg, file.write, b"")]
+            remover = await start(tg, entry.remove)
+            waiters += [await start(tg, file.lseek, 0), await start(tg, file.readv, [1])]
+            assert [waiter.done for waiter in waiters] == [False] * 4
+            assert entry.in_use == 1
+            handlers.let_go("read")
+            await all_blocked()
+            for waiter, errno in zip(waiters, (EIO, EIO, EINVAL, EIO), strict=True):
+                with pytest.raises(EntryRemovedError) as caught:
+                    waiter.result  # noqa: B018
+                assert caught.value.errno == errno
+            assert (reader.result, remover.done) == (b"cont", True)
+            assert handlers.log == ["read None", "read None goes on"]
+
+    async def test_who_does_not_want_the_position_does_not_wait(self) -> None:
+        """
+        A pread on a dying file that is busy is refused at once, and so is a read beside a pread.
+        """
+        handlers = Handlers(b"content")
+        async with ProcFS() as proc, create_task_group() as tg:
+            entry = proc.create("x", handlers.ops("read"))
+            file, other = await proc.open("x"), await proc.open("x")
+            handlers.hold_up("read")
+            await start(tg, file.read)
+            await start(tg, other.pread, 1, 0)
+            await start(tg, entry.remove)
+            with refused(EIO):
+                await file.pread(1, 0)
+            with refused(EIO):
+                await other.read()
+            handlers.let_go("read")
+
+    async def test_one_who_waits_in_vain_may_give_up(self) -> None:
+        """
+        A waiter of a dying file that is cancelled leaves the queue.
+        """
+        handlers = Handlers(b"content")
+        async with ProcFS() as proc, create_task_group() as tg:
+            entry = proc.create("x", handlers.ops("read"))
+            file = await proc.open("x")
+            handlers.hold_up("read")
+            await start(tg, file.read)
+            waiter = await start(tg, file.read)
+            remover = await start(tg, entry.remove)
+            waiter.cancel()
+            await all_blocked()
+            assert (waiter.cancelled, remover.done) == (True, False)
+            handlers.let_go("read")
+            await all_blocked()
+            assert remover.done
+
+    async def test_who_was_handed_the_position_is_inside(self) -> None:
+        """
+        Who got the position before removal began ends with its own result, and is waited for.
+        """
+        handlers = Handlers(b"content")
+        async with ProcFS() as proc, create_task_group() as tg:
+            entry = proc.create("x", handlers.ops("read"))
+            file = await proc.open("x")
+            handlers.hold_up("read")
+            first, second = await start(tg, file.read, 4), await start(tg, file.read, 4)
+            first.cancel()
+            await all_blocked()
+            assert (first.cancelled, entry.in_use) == (True, 1)
+            remover = await start(tg, entry.remove)
+            assert not remover.done
+            handlers.let_go("read")
+            await all_blocked()
+            assert (second.result, remover.done) == (b"cont", True)
+
+    async def test_a_waiter_cancelled_as_it_is_refused(self) -> None:
+        """
+        Refusal and cancellation at once: the waiter ends, and nothing is counted.
+        """
+        may_go = Event()
+
+        async def read(file: File, size: int, pos: int) -> bytes:
+            await may_go.wait()
+            waiter.cancel()
+            return b""
+
+        async with ProcFS() as proc, create_task_group() as tg:
+            entry = proc.create("x", ProcOps(read=read))
+            file = await proc.open("x")
+            await start(tg, file.read)
+            waiter = await start(tg, file.read)
+            remover = await start(tg, entry.remove)
+            may_go.set()
+            await all_blocked()
+            assert (waiter.done, remover.done) == (True, True)
+            assert (entry.in_use, state(entry)) == (0, "gone")
+
+    async def test_a_file_with_two_calls_inside_counts_once(self) -> None:
+        """
+        However many calls are inside a file, removal waits until the last of them is out.
+        """
+        handlers = Handlers(b"content")
+        async with ProcFS() as proc, create_task_group() as tg:
+            entry = proc.create("x", handlers.ops("read", "poll", "ioctl"))
+            file = await proc.open("x")
+            for op in ("read", "poll", "ioctl"):
+                handlers.hold_up(op)
+            for call, *args in ((file.read,), (file.poll,), (file.ioctl, 3)):
+                await start(tg, call, *args)
+            remover = await start(tg, entry.remove)
+            for inside, op in ((2, "poll"), (1, "read"), (0, "ioctl")):
+                assert not remover.done
+                handlers.let_go(op)
+                await all_blocked()
+                assert (entry.in_use, file.file.in_use) == (inside, inside)
+            assert remover.done
+
+    async def test_is_seen_by_handlers(self) -> None:
+        """
+        A handler that is inside can tell that removal has begun.
+        """
+        handlers = Handlers()
+        async with ProcFS() as proc, create_task_group() as tg:
+            entry = proc.create("x", handlers.ops("read"))
+            file = await proc.open("x")
+            assert not file.file.removing
+            handlers.hold_up("read")
+            await start(tg, file.read)
+            await start(tg, entry.remove)
+            assert file.file.removing
+            handlers.let_go("read")
+
+
+class TestCloseWithCallsInside:
+    async def test_the_last_one_out_releases(self) -> None:
+        """
+        A close does not wait for calls inside; the last of them releases the file when it leaves.
+        """
+        handlers = Handlers(b"content")
+        async with ProcFS() as proc, create_task_group() as tg:
+            proc.create("x", handlers.ops("open", "read", "poll", "release"))
+            file = await proc.open("x")
+            handlers.hold_up("read")
+            handlers.hold_up("poll")
+            reader, poller = await start(tg, file.read), await start(tg, file.poll)
+            await file.aclose()
+            handlers.let_go("read")
+            await all_blocked()
+            assert (reader.result, "release 1" in handlers.log) == (b"content", False)
+            handlers.let_go("poll")
+            await all_blocked()
+            assert poller.done
+            assert handlers.log[-1] == "release 1"
+
+    @pytest.mark.parametrize("op", ["read", "readv", "pread", "write", "pwrite", "lseek", "ioctl"])
+    async def test_whatever_call_it_is(self, op: str) -> None:
+        """
+        Every kind of call releases when it was the last one out.
+        """
+        handlers = Handlers(b"content")
+        ops = handlers.ops("open", "read", "write", "lseek", "ioctl", "release")
+        arguments = {
+            "read": [1],
+            "readv": [[1]],
+            "pread": [1, 0],
+            "write": [b"!"],
+            "pwrite": [b"!", 0],
+            "lseek": [0],
+            "ioctl": [3],
+        }
+        async with ProcFS() as proc, create_task_group() as tg:
+            proc.create("x", ops)
+            file = await proc.open("x", os.O_RDWR)
+            handler = op.strip("pv") if op in {"pread", "pwrite", "readv"} else op
+            handlers.hold_up(handler)
+            call = await start(tg, getattr(file, op), *arguments[op])
+            await file.aclose()
+            assert (call.done, handlers.log[-1]) == (False, f"{handler} 1")
+            handlers.let_go(handler)
+            await all_blocked()
+            assert call.error is None
+            assert handlers.log[-1] == "release 1"
+
+    async def test_plain_handlers_behind_it(self) -> None:
+        """
+        A plain read or write that waited for the position may be the last one out as well.
+        """
+        released: list[File] = []
+        handlers = Handlers()
+        for flags in (os.O_RDONLY, os.O_WRONLY):
+            ops = ProcOps(
+                read=lambda file, size, pos: b"",
+                write=lambda file, data, pos: 0,
+                lseek=handlers.lseek,
+                release=released.append,
+            )
+            async with ProcFS() as proc, create_task_group() as tg:
+                proc.create("x", ops)
+                file = await proc.open("x", flags)
+                handlers.hold_up("lseek")
+                await start(tg, file.lseek, 0)
+                waiter = await start(tg, *((file.read,) if flags == os.O_RDONLY else (file.write, b"")))
+                await file.aclose()
+                handlers.let_go("lseek")
+                await all_blocked()
+                assert waiter.error is None
+                assert len(released) == 1
+            released.clear()
+
+    async def test_who_waits_for_the_position_gets_it_still(self) -> None:
+        """
+        A call that waits when its descriptor is closed has its turn, and then releases.
+        """
+        handlers = Handlers(b"content")
+        async with ProcFS() as proc, create_task_group() as tg:
+            proc.create("x", handlers.ops("open", "read", "release"))
+            file = await proc.open("x")
+            handlers.hold_up("read")
+            first, second = await start(tg, file.read, 4), await start(tg, file.read, 4)
+            await file.aclose()
+            handlers.let_go("read")
+            await all_blocked()
+            assert (first.result, second.result) == (b"cont", b"ent")
+            assert handlers.log == ["open 1", "read 1", "read 1 goes on", "read 1", "release 1"]
+
+    async def test_one_that_gives_up_waiting_releases_nothing(self) -> None:
+        """
+        A waiter cancelled after the close leaves the release to who is inside.
+        """
+        handlers = Handlers(b"content")
+        async with ProcFS() as proc, create_task_group() as tg:
+            proc.create("x", handlers.ops("open", "read", "release"))
+            file = await proc.open("x")
+            handlers.hold_up("read")
+            await start(tg, file.read, 4)
+            second = await start(tg, file.read, 4)
+            await file.aclose()
+            second.cancel()
+            await all_blocked()
+            assert handlers.log == ["open 1", "read 1"]
+            handlers.let_go("read")
+            await all_blocked()
+            assert handlers.log == ["open 1", "read 1", "read 1 goes on", "release 1"]
+
+    async def test_a_cancelled_call_releases_too(self) -> None:
+        """
+        A call that is cancelled, and was the last one out, runs the release to its end.
+        """
+        handlers = Handlers(b"content")
+        async with ProcFS() as proc, create_task_group() as tg:
+            proc.create("x", handlers.ops("open", "read", "release"))
+            file = await proc.open("x")
+            handlers.hold_up("read")
+            handlers.hold_up("release")
+            reader = await start(tg, file.read)
+            await file.aclose()
+            reader.cancel()
+            await all_blocked()
+            assert (reader.done, handlers.log[-1]) == (False, "release 1")
+            handlers.let_go("release")
+            await all_blocked()
+            assert (reader.cancelled, handlers.log[-1]) == (True, "release 1 goes on")
+
+    async def test_a_duplicate_keeps_it_open(self) -> None:
+        """
+        With a duplicate left, the call that leaves releases nothing.
+        """
+        handlers = Handlers(b"content")
+        async with ProcFS() as proc, create_task_group() as tg:
+            proc.create("x", handlers.ops("open", "read", "release"))
+            file = await proc.open("x")
+            other = file.dup()
+            handlers.hold_up("read")
+            await start(tg, file.read)
+            await file.aclose()
+            handlers.let_go("read")
+            await all_blocked()
+            assert "release 1" not in handlers.log
+            await other.aclose()
+            assert handlers.log[-1] == "release 1"
+
+    async def test_a_handler_may_close_its_own_file(self) -> None:
+        """
+        A close from inside a call is released by that call, when it leaves.
+        """
+        log: list[str] = []
+
+        class Table:
+            async def read(self, file: File, size: int, pos: int) -> bytes:
+                await descriptor.aclose()
+                log.append("closed")
+                return b"last words"
+
+            async def release(self, file: File) -> None:
+                log.append("released")
+
+        async with ProcFS() as proc:
+            proc.create("x", ProcOps.of(Table()))
+            descriptor = await proc.open("x")
+            assert await descriptor.read() == b"last words"
+            assert log == ["closed", "released"]
+            with refused(EBADF):
+                await descriptor.read()
+
+    async def test_a_removal_meanwhile(self) -> None:
+        """
+        The last one out of a closed file of a dying entry releases it; the removal waits for that.
+        """
+        handlers = Handlers(b"content")
+        async with ProcFS() as proc, create_task_group() as tg:
+            entry = proc.create("x", handlers.ops("open", "read", "release"))
+            file = await proc.open("x")
+            handlers.hold_up("read")
+            handlers.hold_up("release")
+            reader = await start(tg, file.read)
+            await file.aclose()
+            remover = await start(tg, entry.remove)
+            handlers.let_go("read")
+            await all_blocked()
+            assert (reader.done, remover.done, handlers.log[-1]) == (False, False, "release 1")
+            handlers.let_go("release")
+            await all_blocked()
+            assert (reader.result, remover.done) == (b"content", True)
+            assert handlers.log.count("release 1") == 1
+
+
+class TestClosedFile:
+    def test_is_nobodys(self) -> None:
+        """
+        What closed descriptors share has nobody inside, and refuses everybody.
+        """
+        assert (CLOSED.in_use, CLOSED.removing) == (0, True)
+        assert CLOSED._in_use == BIAS  # pyright: ignore[reportPrivateUsage]
+        assert repr(CLOSED) == "<closed>"
+
+
+class TestRunToEnd:
+    def test_runs_what_awaits_nothing(self) -> None:
+        """
+        A coroutine without any await is run as a plain call is.
+        """
+        done: list[bool] = []
+
+        async def body() -> None:
+            done.append(True)
+
+        run_to_end(body())
+        assert done == [True]
+
+    async def test_refuses_to_wait(self) -> None:
+        """
+        One that waits all the same is closed, and that is an error.
+        """
+        coroutine = anyio.sleep_forever()
+        with pytest.raises(RuntimeError, match="was to await nothing, and did"):
+            run_to_end(coroutine)
+        assert coroutine.cr_frame is None
+
+    def test_an_error_passes(self) -> None:
+        """
+        What it raises reaches the caller.
+        """
+
+        async def body() -> None:
+            raise EntryRemovedError("read", "/proc/x")
+
+        with refused(EIO):
+            run_to_end(body())

@@ -104,7 +104,7 @@ class ProcFS:
         self._hung_task_timeout = hung_task_timeout
         self._tasks: TaskGroup | None = None
         # Those not finished, for who joins by name; and those whose errors nobody has seen yet.
-        self._removals: set[Removal] = set()
+        self._removals: dict[Removal, None] = {}
         self._failed: dict[ProcDirEntry, Removal] = {}
         self._finishers: set[anyio.CancelScope] = set()
         # Removed entries that something was created below afterwards.
@@ -414,7 +414,7 @@ class ProcFS:
         entry = parent.children.get(leaf)
         if entry is not None:
             return entry
-        for removal in self._removals:
+        for removal in reversed(self._removals):
             going = removal.find(parent, leaf)
             if going is not None:
                 return going
@@ -460,11 +460,11 @@ class ProcFS:
 
     def _begin(self, entry: ProcDirEntry) -> Removal:
         removal = Removal(entry, self._removals if entry._children is not None else ())
-        self._removals.add(removal)
+        self._removals[removal] = None
         return removal
 
     def _end(self, removal: Removal) -> None:
-        self._removals.discard(removal)
+        self._removals.pop(removal, None)
         if removal.errors:
             self._failed[removal.root] = removal
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from errno import EINVAL
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, cast, final
 
 import anyio
 
@@ -50,11 +50,12 @@ class Removal:
         self._drained: ProcDirEntry | None = None
         # Whether the hung-task report was given.
         self.reported = False
-        # Removals, by somebody else, of what was or is below the root: it ends after them.
+        # Removals, by somebody else, of what was or is below the root: the directories that they
+        # are below go after them.
         self._others = [other for other in pending if is_below(other.root, root)]
-        taken_from = root._removal
-        if taken_from is not None:
-            taken_from._others.append(self)
+        around = _removal_around(root)
+        if around is not None:
+            around._others.append(self)
         if root.parent is not root:
             root.unlink()
         for entry in subtree(root):
@@ -97,7 +98,8 @@ class Removal:
             obstacle = self._rundown(self._current)
             if obstacle is not None:
                 return obstacle
-            self._ascend()
+            if not self._current.children:  # a release handler may have created something
+                self._ascend()
         return None
 
     def _descend(self, child: ProcDirEntry) -> None:
@@ -115,11 +117,9 @@ class Removal:
             self._events.pop(entry).set()
 
     def _rundown(self, entry: ProcDirEntry) -> anyio.Event | File | None:
-        while self._others:
-            other = self._others[-1]
-            if not other.done:
+        for other in self._others:
+            if not other.done and is_below(other.root, entry):
                 return other.event(other.root)
-            self._others.pop()
         if entry._in_use != BIAS:
             return entry._completion
         if sinks and self._drained is not entry:
@@ -198,6 +198,13 @@ def is_below(entry: ProcDirEntry, root: ProcDirEntry) -> bool:
     while entry is not root and entry.parent is not entry:
         entry = entry.parent
     return entry is root
+
+
+def _removal_around(entry: ProcDirEntry) -> Removal | None:
+    """Find the removal under way which the entry, or a directory it is in, belongs to."""
+    while entry._removal is None and entry.parent is not entry:
+        entry = entry.parent
+    return None if entry._removal is GONE else cast("Removal | None", entry._removal)
 
 
 def subtree(root: ProcDirEntry) -> Iterator[ProcDirEntry]:

@@ -6,11 +6,15 @@ it in the README's drawing. Users import from here; private paths never show, no
 tracebacks.
 """
 
+from ._cdev import Cdev, DevFS
 from ._credentials import ROOT, Credentials
 from ._entry import EntryStatistics, ProcDirEntry
 from ._errors import EntryRemovedError, HandlerError
 from ._file import Mapping, ProcFile
 from ._holders import Holder
+from ._kernel import Kernel
+from ._kmod import depends
+from ._module import Module, ModuleInfo, ModuleState, UseAfterFreeError, this_module
 from ._open_file import DEFAULT_POLLMASK, MAX_RW_COUNT, File
 from ._ops import ProcOps
 from ._procfs import ProcFS
@@ -27,14 +31,20 @@ __all__ = [
     "MAX_RW_COUNT",
     "ROOT",
     "SEQ_SKIP",
+    "Cdev",
     "Credentials",
+    "DevFS",
     "DirEntry",
     "EntryRemovedError",
     "EntryStatistics",
     "File",
     "HandlerError",
     "Holder",
+    "Kernel",
     "Mapping",
+    "Module",
+    "ModuleInfo",
+    "ModuleState",
     "ProcDirEntry",
     "ProcFS",
     "ProcFile",
@@ -44,9 +54,12 @@ __all__ = [
     "SeqOps",
     "Stat",
     "TraceRecord",
+    "UseAfterFreeError",
     "UseCount",
     "UseCountStatistics",
     "WaitQueue",
+    "depends",
+    "this_module",
     "trace",
 ]
 
@@ -54,7 +67,7 @@ __all__ = [
 # Tracebacks, pickles and documentation should name the path users import from.
 def _take_over(names: list[str]) -> None:
     for name in names:
-        if isinstance(globals()[name], type):
+        if hasattr(globals()[name], "__qualname__"):
             globals()[name].__module__ = __name__
 
 

@@ -350,6 +350,11 @@ class ProcDirEntry(Rundown, AsyncResource):
         siblings = self.parent._children
         return self.parent is self or (siblings is not None and siblings.get(self.name) is self)
 
+    @property
+    def unclaimed(self) -> bool:
+        """Whether a removal may begin here: nobody has unlinked it in order to remove it."""
+        return self._removal is None or (self._removal is not GONE and self.linked)
+
     def statistics(self) -> EntryStatistics:
         """Return a frozen snapshot, for debugging and for tests."""
         open_files = len(self.open_files or ())

@@ -688,20 +688,22 @@ class Mapping(AsyncResource):
     then may be released. Any task may close it.
     """
 
-    __slots__ = ("_file", "value")
+    __slots__ = ("_fast_acquire", "_file", "value")
 
     def __init__(self, file: File, value: Any) -> None:
         self._file = file
+        self._fast_acquire = file.entry.fast_acquire
         self.value = value
 
     def __repr__(self) -> str:
         return f"<Mapping of {self._file!r}>"
 
     async def aclose(self) -> None:
-        """Give the mapping up. A checkpoint; closing twice does nothing."""
+        """Give the mapping up. A checkpoint, as closing its file is; twice does nothing."""
         file, self._file = self._file, CLOSED
         try:
-            await checkpoint()
+            if not self._fast_acquire:
+                await checkpoint()
         finally:
             if file is not CLOSED:
                 await file.put()

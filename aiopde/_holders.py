@@ -2,47 +2,70 @@
 Who is inside an entry, and who waits for whom.
 
 Nothing is noted while calls run, so nothing is paid for it: when somebody asks, the answer is read
-off the tasks, by walking each one's chain of awaits. The frames of the few functions that hold a
-guard are known by their code.
+off the tasks, by walking each one's chain of awaits. The frames of the few functions that run
+handlers are known by their code.
 """
 
 from __future__ import annotations
 
+import gc
 import sys
+import time
 from dataclasses import dataclass
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
+from anyio.lowlevel import RunVar
 
 from . import _file, _open_file
 from ._entry import ProcDirEntry
 from ._file import ProcFile
 from ._open_file import File
 from ._removal import Removal, is_below
+from ._trace import running_task
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from types import CodeType, FrameType
+    from collections.abc import Callable, Iterator, Sequence
+    from types import FrameType
 
     from anyio import TaskInfo
 
 # The functions that are inside while their frame lives: the variable that tells where, and the
 # operation (None: it is in a variable of that name).
-_SITES: Final[dict[CodeType, tuple[str, str | None]]] = {
-    ProcFile._read.__code__: ("file", "read"),
-    ProcFile._read_run.__code__: ("file", "read"),
-    ProcFile._write.__code__: ("file", "write"),
-    ProcFile._write_run.__code__: ("file", "write"),
-    ProcFile._readv.__code__: ("file", "readv"),
-    ProcFile._lseek.__code__: ("file", "lseek"),
-    File.call.__code__: ("self", None),
-    File.run_release.__code__: ("self", "release"),
-    _file.open_entry.__code__: ("entry", "open"),
-    _file.read_entry.__code__: ("entry", "read"),
-    _file.write_entry.__code__: ("entry", "write"),
+_FUNCTIONS: Final[dict[Callable[..., object], tuple[str, str | None]]] = {
+    ProcFile._read: ("file", "read"),
+    ProcFile._read_run: ("file", "read"),
+    ProcFile._write: ("file", "write"),
+    ProcFile._write_run: ("file", "write"),
+    ProcFile._readv: ("file", "readv"),
+    ProcFile._lseek: ("file", "lseek"),
+    File.call: ("self", None),
+    File.run_open: ("self", "open"),
+    File.run_release: ("self", "release"),
+    _file.read_entry: ("entry", "read"),
+    _file.write_entry: ("entry", "write"),
+    _file._release_one_shot: ("file", "release"),
 }
-# ... unless they still wait to be let in.
-_AT_THE_DOOR: Final = File.take_position.__code__
+# ... but not while they await one of these: they are not inside yet, or no more; or what they
+# await is a site itself, which knows better what they are at.
+_ASIDES: Final = (
+    File.take_position,
+    File.leave_position_and_release,
+    File.release,
+    File.run_open,
+    _file._release_one_shot,
+)
+# By identity: to hash or compare a code object is to do so with all that is in it.
+_SITES: Final = {id(function.__code__): site for function, site in _FUNCTIONS.items()}
+_ASIDE: Final = frozenset(id(function.__code__) for function in _ASIDES)
+# What an awaited object's frame, and what that awaits, are called: a coroutine's, those of a
+# generator that acts as one, an async generator's.
+_LINKS: Final = (("cr_frame", "cr_await"), ("gi_frame", "gi_yieldfrom"), ("ag_frame", "ag_await"))
+# What Python puts in between without telling what it stands for; the garbage collector knows.
+_OPAQUE: Final = frozenset(
+    {"anext_awaitable", "async_generator_asend", "async_generator_athrow", "coroutine_wrapper"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,26 +91,30 @@ class Holder:
 def holders(root: ProcDirEntry) -> list[Holder]:
     """Find the calls inside an entry and all below it. Not a checkpoint."""
     found: list[Holder] = []
-    for info in anyio.get_running_tasks():
-        frames = task_frames(info)
+    for info, (frames, _) in _all_tasks():
         for index, (entry, op) in sites(frames):
             if is_below(entry, root):
                 stack = tuple(_stack(frames[index + 1 :]))
-                name = info.name or "?"
-                found.append(Holder(name, entry.path, op, stack, entry.killable))
+                killable = entry.killable and op != "release"
+                found.append(Holder(info.name or "?", entry.path, op, stack, killable))
     return found
 
 
 def own_sites() -> list[ProcDirEntry]:
     """Return the entries that the running task is inside of."""
-    return [entry for _, (entry, _) in sites(_own_frames())]
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and id(frame.f_code) not in _SITES:
+        frame = frame.f_back
+    if frame is None:  # the usual case, and all that it costs
+        return []
+    return [entry for _, (entry, _) in sites(_own_frames(running_task()))]
 
 
 def sites(frames: Sequence[FrameType]) -> Iterator[tuple[int, tuple[ProcDirEntry, str]]]:
     """Find which of the frames, outermost first, are inside an entry: index, entry, operation."""
     for index, frame in enumerate(frames):
-        site = _SITES.get(frame.f_code)
-        if site is None or any(inner.f_code is _AT_THE_DOOR for inner in frames[index + 1 :]):
+        site = _SITES.get(id(frame.f_code))
+        if site is None or any(id(f.f_code) in _ASIDE for f in frames[index + 1 : index + 2]):
             continue
         variables = frame.f_locals
         place: Any = variables.get(site[0])
@@ -96,32 +123,48 @@ def sites(frames: Sequence[FrameType]) -> Iterator[tuple[int, tuple[ProcDirEntry
             yield index, (entry, site[1] or variables["op"])
 
 
-def task_frames(info: TaskInfo) -> list[FrameType]:
-    """Return the frames of a task, outermost first."""
-    if info.id == anyio.get_current_task().id:
-        return _own_frames()
+def _all_tasks() -> Iterator[tuple[TaskInfo, tuple[list[FrameType], Any]]]:
+    """Go through the tasks of this loop: each one's frames, and what it awaits in the end."""
+    current = running_task()
+    for info in anyio.get_running_tasks():
+        yield info, (_own_frames(info), None) if info == current else _chain(info.coro)
+
+
+def _chain(awaited: Any) -> tuple[list[FrameType], Any]:
+    """Return the frames along a chain of awaits, outermost first, and what is at its end."""
     frames: list[FrameType] = []
-    awaited: Any = info.coro
-    while awaited is not None:
-        # A coroutine, a generator that acts as one, or an async generator.
-        for kind, link in (("cr", "await"), ("gi", "yieldfrom"), ("ag", "await")):
-            frame = getattr(awaited, f"{kind}_frame", None)
-            if frame is not None:
-                frames.append(frame)
-                awaited = getattr(awaited, f"{kind}_{link}")
-                break
-        else:
-            break
-    return frames
+    while True:
+        frame, following = _step(awaited)
+        if frame is not None:
+            frames.append(frame)
+        if following is None:
+            return frames, awaited
+        awaited = following
 
 
-def _own_frames() -> list[FrameType]:
+def _step(awaited: Any) -> tuple[FrameType | None, Any]:
+    """Return the frame of something awaited, if it has one, and what it awaits itself."""
+    if isinstance(awaited, CoroutineType):  # as most are; the loop would find it, but slowly
+        return awaited.cr_frame, awaited.cr_await
+    for name, link in _LINKS:
+        frame = getattr(awaited, name, None)
+        if frame is not None:
+            return frame, getattr(awaited, link)
+    if type(awaited).__name__ in _OPAQUE:
+        return None, next(iter(gc.get_referents(awaited)), None)
+    return None, None
+
+
+def _own_frames(info: TaskInfo | None) -> list[FrameType]:
+    """Return the frames of the running task, if it is one."""
     # A running coroutine does not tell what it awaits; its frames are on the stack instead.
     frames: list[FrameType] = []
+    # What is below it may be another task, which has started it eagerly.
+    outermost = getattr(info.coro, "cr_frame", None) if info else None
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         frames.append(frame)
-        frame = frame.f_back
+        frame = None if frame is outermost else frame.f_back
     return frames[::-1]
 
 
@@ -136,35 +179,129 @@ def _stack(frames: Sequence[FrameType]) -> Iterator[str]:
 # -- deadlocks ----------------------------------------------------------------------------------
 
 
-def find_cycle(removal: Removal) -> list[str] | None:
+def find_cycle(removal: Removal, event: anyio.Event) -> list[str] | None:
     """
-    Find out whether a removal waits for itself; tell the way round, one line for each step.
+    Find out whether who asks waits for itself; tell the way round, one line for each step.
 
-    It waits for the calls inside what it removes, each of these for what its task awaits: another
-    removal, or the tasks of its task group. Only what is seen to be awaited counts: a task group
-    whose block has not ended yet is not waited for.
+    Who asks waits for *event* of a removal. That waits for the calls inside what it removes, each
+    of these for what its task awaits: another removal, a task, or those of a task group. Only what
+    is seen to be awaited counts: a task group whose block has not ended yet is not waited for. Who
+    only waits for others that wait in a circle is not told: one of these will be.
     """
-    tasks = {info.id: _Waiter(info) for info in anyio.get_running_tasks()}
-    # The one who asks is awake, and so does not seem to wait for what it does wait for.
-    tasks[anyio.get_current_task().id].removals.append(removal)
-    return _search(removal, removal, tasks, set())
+    me = anyio.get_current_task().id
+    now, began = anyio.current_time(), time.perf_counter()
+    until, suspects = _latest_look.get((now, frozenset[int]()))
+    if now < until and me not in suspects:
+        return None
+    look = _Look()
+    # Who asks is awake, and so does not seem to wait for what it does wait for.
+    look.waiters[me].removals = [(removal, _goal(removal, event))]
+    suspects = look.suspects()
+    rest = max(_REST, _REST_PER_LOOK * (time.perf_counter() - began))
+    _latest_look.set((now + rest, suspects))
+    return look.way_round(me) if me in suspects else None
+
+
+# To look goes through all tasks, and any number of them may ask: they share what one has seen for
+# this long, in seconds; and for so many times as long as it took, which leaves time for the rest.
+_REST: Final = 0.1
+_REST_PER_LOOK: Final = 20
+# Until when that holds, and which tasks may be in a circle. No references, which would keep
+# entries alive.
+_latest_look: Final[RunVar[tuple[float, frozenset[int]]]] = RunVar("_latest_look")
 
 
 class _Waiter:
     """A task: which entries it is inside of, which removals and which tasks it waits for."""
 
-    def __init__(self, info: TaskInfo) -> None:
-        frames = task_frames(info)
+    def __init__(self, info: TaskInfo, frames: Sequence[FrameType], end: Any) -> None:
         self.name = info.name or "?"
         self.inside = [site for _, site in sites(frames)]
         self.removals = list(_awaited_removals(frames))
         self.tasks = {number for frame in frames for number in _awaited_tasks(frame)}
+        self.tasks |= _awaited_futures(end)
 
 
-def _awaited_removals(frames: Sequence[FrameType]) -> Iterator[Removal]:
+class _Look:
+    """Which task waits for which, as seen at one moment."""
+
+    def __init__(self) -> None:
+        self.waiters = {info.id: _Waiter(info, *found) for info, found in _all_tasks()}
+        # The calls inside what each removal removes.
+        self._calls: dict[object, list[tuple[int, ProcDirEntry, str]]] = {}
+        for number, waiter in self.waiters.items():
+            for entry, op in waiter.inside:
+                self._calls.setdefault(entry._removal, []).append((number, entry, op))
+
+    def suspects(self) -> frozenset[int]:
+        """Find the tasks that may wait in a circle: few or none, and those that do among them."""
+        found = {number: {other for other, _ in self._edges(number)} for number in self.waiters}
+        before = -1
+        while len(found) != before:
+            before = len(found)
+            # Who waits for nobody, or is waited for by nobody, is in no circle.
+            ends = set[int]().union(*found.values())
+            left = {n: others & found.keys() for n, others in found.items() if n in ends}
+            found = {n: others for n, others in left.items() if others}
+        return frozenset(found)
+
+    def way_round(self, me: int) -> list[str] | None:
+        """Find the shortest way from a task back to itself, as lines of text."""
+        came = self._reachable(me)
+        if me not in came:
+            return None
+        number, way = came[me]
+        while number != me:
+            number, why = came[number]
+            way = [*why, *way]
+        return way
+
+    def _reachable(self, start: int) -> dict[int, tuple[int, list[str]]]:
+        """Find whom a task waits for in the end, and of each, who waits for it and why."""
+        came: dict[int, tuple[int, list[str]]] = {}
+        todo = [start]
+        for number in todo:
+            for other, why in self._edges(number):
+                if other not in came:
+                    came[other] = number, why
+                    todo.append(other)
+        return came
+
+    def _edges(self, number: int) -> Iterator[tuple[int, list[str]]]:
+        """Find the tasks that a task waits for, and say why."""
+        waiter = self.waiters[number]
+        for removal, goal in waiter.removals:
+            why = f"task {waiter.name!r} waits for the removal of {goal.path!r}"
+            for other, entry, op in self._calls_in_the_way(removal, goal):
+                call = f"the {op} of {entry.path!r} in task {self.waiters[other].name!r}"
+                yield other, [why, f"which waits for {call}"]
+        for other in waiter.tasks & self.waiters.keys():
+            yield other, [f"task {waiter.name!r} waits for task {self.waiters[other].name!r}"]
+
+    def _calls_in_the_way(
+        self, removal: Removal, goal: ProcDirEntry
+    ) -> Iterator[tuple[int, ProcDirEntry, str]]:
+        """Find the calls that a removal has to wait for before *goal* is gone."""
+        # Of the others in its subtree, those before *goal* are not told from those after it.
+        places = (removal._current, goal)
+        for call in self._calls.get(removal, ()):
+            if any(is_below(call[1], place) for place in places):
+                yield call
+        for other in removal._others:
+            if any(is_below(other.root, place) for place in places):
+                yield from self._calls_in_the_way(other, other.root)
+
+
+def _goal(removal: Removal, event: anyio.Event) -> ProcDirEntry:
+    """Return what is gone when who waits for *event* goes on: a joiner need not want it all."""
+    return next((entry for entry, e in removal._events.items() if e is event), removal.root)
+
+
+def _awaited_removals(frames: Sequence[FrameType]) -> Iterator[tuple[Removal, ProcDirEntry]]:
     for frame in frames:
         if frame.f_code is Removal.wait.__code__:
-            yield frame.f_locals["self"]
+            removal: Removal = frame.f_locals["self"]
+            yield removal, _goal(removal, frame.f_locals["event"])
 
 
 def _awaited_tasks(frame: FrameType) -> set[int]:
@@ -178,35 +315,9 @@ def _awaited_tasks(frame: FrameType) -> set[int]:
     return set()
 
 
-def _search(
-    at: Removal, goal: Removal, tasks: dict[int, _Waiter], seen: set[object]
-) -> list[str] | None:
-    seen.add(at)
-    what = f"the removal of {at.root.path!r} waits for"
-    for number, task in tasks.items():
-        inside = [(entry, op) for entry, op in task.inside if at.waits_for(entry)]
-        if inside and number not in seen:
-            way = _search_task(number, goal, tasks, seen)
-            if way is not None:
-                entry, op = inside[0]
-                return [f"{what} the {op} of {entry.path!r} in task {task.name!r}", *way]
-    return None
-
-
-def _search_task(
-    number: int, goal: Removal, tasks: dict[int, _Waiter], seen: set[object]
-) -> list[str] | None:
-    seen.add(number)
-    task = tasks[number]
-    for removal in task.removals:
-        step = f"task {task.name!r} waits for the removal of {removal.root.path!r}"
-        if removal is goal:
-            return [step]
-        way = None if removal in seen else _search(removal, goal, tasks, seen)
-        if way is not None:
-            return [step, *way]
-    for child in task.tasks - seen:
-        way = _search_task(child, goal, tasks, seen) if child in tasks else None
-        if way is not None:
-            return [f"task {task.name!r} waits for task {tasks[child].name!r}", *way]
-    return None
+def _awaited_futures(awaited: Any) -> set[int]:
+    # An asyncio task that is awaited itself, or those of a gather().
+    if type(awaited).__name__ != "FutureIter":
+        return set()
+    futures = gc.get_referents(awaited)
+    return {id(one) for each in futures for one in (each, *getattr(each, "_children", ()))}

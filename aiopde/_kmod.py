@@ -68,6 +68,7 @@ class Source:
     """
 
     def __init__(self, program: Program, name: str | None = None) -> None:
+        given: object = program
         self.main: ModuleMain | None = None
         self.path: str = ""
         self.package = ""
@@ -80,7 +81,7 @@ class Source:
         else:
             self.main = _check_main(program)
             default = getattr(program, "__name__", "")
-        self.name = _check_name(default if name is None else name, repr(program))
+        self.name = _check_name(default if name is None else name, given)
 
     def __repr__(self) -> str:
         return f"<Source {self.name!r} from {self.path or self.main!r}>"
@@ -182,9 +183,9 @@ def _check_main(main: Any) -> ModuleMain:
     raise TypeError(msg)
 
 
-def _check_name(name: str, program: str) -> str:
+def _check_name(name: str, program: object) -> str:
     if not name:
-        msg = f"{program:.60} has no name of its own: pass one, insmod(program, 'name')"
+        msg = f"{program!r:.60} has no name of its own: pass one, insmod(program, 'name')"
         raise TypeError(msg)
     if len(os.fsencode(name)) >= MODULE_NAME_LEN:
         raise error(ENAMETOOLONG, name, f"a module's name has at most {MODULE_NAME_LEN - 1} bytes")

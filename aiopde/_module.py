@@ -138,6 +138,8 @@ class Module:
         self.size = 0
         self.exit: AbstractAsyncContextManager[Any] | None = None
         self.permanent = False
+        # Around all that its task does, and around init and exit.
+        self.life = anyio.CancelScope(shield=True)
         self.init_scope = anyio.CancelScope()
         self.tasks: TaskGroup = anyio.create_task_group()
         # LIVE, or GOING because it failed; asked to unload; and gone.
@@ -177,6 +179,11 @@ class Module:
         removals = {entry._removal for entry in self.entries} - {None, GONE}
         for removal in removals:
             kill_calls(removal)
+
+    def cancel_init(self) -> None:
+        """Cancel its init, if that still runs. Not a checkpoint."""
+        if not self.settled.is_set():
+            self.init_scope.cancel()
 
     async def wait_gone(self) -> None:
         """
@@ -228,19 +235,16 @@ class Module:
             raise RuntimeError(msg)
         self._refcnt -= 1
 
-    def release(self, *, force: bool) -> bool:
+    def release(self) -> None:
         """
-        Take the base count away, if nobody refers to it (``try_release_module_ref``).
+        Refuse references from now on, and take the base count away if none is held.
 
-        One step here. Linux subtracts, looks, and adds back what it took too much; a put in
-        between is why it must not add to zero.
+        One step, after the checks in the same one. Linux subtracts, looks, and adds back what was
+        too much; a put in between is why it must not add to zero (``try_release_module_ref``).
         """
         if self._refcnt == MODULE_REF_BASE:
             self._refcnt = 0
-        elif not force:
-            return False
         self.state = ModuleState.GOING
-        return True
 
     def use(self, other: Module) -> None:
         """Depend on *other*, which stays as long as this module does (``ref_module``)."""

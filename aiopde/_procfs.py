@@ -7,7 +7,7 @@ import os
 import stat
 from contextvars import ContextVar
 from errno import EEXIST, EINVAL, EISDIR, ELOOP, ENOENT, ENOTDIR, ENOTEMPTY, EPERM
-from typing import TYPE_CHECKING, Any, Protocol, Self, final
+from typing import TYPE_CHECKING, Any, Final, Protocol, Self, final
 
 import anyio
 from anyio.lowlevel import checkpoint
@@ -25,7 +25,7 @@ from ._entry import (
 from ._errors import error
 from ._file import as_bytes, open_entry, read_entry, readable, writable, write_entry
 from ._holders import holders
-from ._namei import check_name, locate, walk
+from ._namei import check_name, check_path, locate, walk
 from ._ops import NO_OPS, ProcOps
 from ._proc_seq import seq_table, single_table
 from ._removal import Removal, refuse_permanent
@@ -42,6 +42,9 @@ if TYPE_CHECKING:
     from ._holders import Holder
     from ._seq_file import SeqOps, ShowAllHandler, TextHandler
     from ._stat import Stat
+
+# A symlink at the end is not followed then, so that a dangling one exists already.
+_MAKE_NEW: Final = os.O_CREAT | os.O_EXCL
 
 
 class Owner(Protocol):
@@ -131,13 +134,10 @@ class ProcFS:
     ) -> None:
         assert self._tasks is not None
         errors: list[Exception] = []
+        cancelled: BaseException | None = None
         with anyio.CancelScope(shield=True):
             for removal in self._begin_all():
-                try:
-                    await removal.run(self._watch(removal, None).wait)
-                except OSError as timeout:
-                    errors.append(timeout)
-                self._end(removal)
+                cancelled = await self._see_through(removal, errors) or cancelled
         if errors:
             # Nothing may go on after this: what still waits does so in vain.
             for scope in self._finishers:
@@ -145,6 +145,23 @@ class ProcFS:
         # Not told of *exc*, which the group would wrap; whoever it ran has ended by now.
         await self._tasks.__aexit__(None, None, None)
         self._raise(errors, exc)
+        if cancelled is not None and not isinstance(exc, anyio.get_cancelled_exc_class()):
+            raise cancelled
+
+    async def _see_through(self, removal: Removal, errors: list[Exception]) -> BaseException | None:
+        """Run a removal to its end; return what asyncio's own cancellation threw meanwhile."""
+        cancelled: BaseException | None = None
+        watch = self._watch(removal, None)
+        while not removal.done:
+            try:
+                await removal.run(watch.wait)
+            except OSError as timeout:
+                errors.append(timeout)
+                break
+            except anyio.get_cancelled_exc_class() as exc:  # Task.cancel(), which heeds no shield
+                cancelled = exc
+        self._end(removal)
+        return cancelled
 
     def _begin_all(self) -> list[Removal]:
         removals = [self._begin(self.root)]
@@ -157,12 +174,13 @@ class ProcFS:
             errors += removal.errors
         if not errors:
             return
-        if isinstance(exc, Exception):
-            errors.insert(0, exc)
-        elif exc is None and len(errors) == 1 and isinstance(errors[0], RemovalTimeoutError):
+        if exc is None and len(errors) == 1 and isinstance(errors[0], RemovalTimeoutError):
             raise errors[0]
+        together: list[BaseException] = [*errors]
+        if exc is not None and not isinstance(exc, anyio.get_cancelled_exc_class()):
+            together.insert(0, exc)
         msg = "the tree was left, and not everything had gone well"
-        raise ExceptionGroup(msg, errors)
+        raise BaseExceptionGroup(msg, together)
 
     # -- registration ---------------------------------------------------------------------------
 
@@ -308,6 +326,7 @@ class ProcFS:
 
         Linux: ``proc_symlink``.
         """
+        check_path(target)
         if not target:
             raise error(ENOENT, name, f"a symlink wants a path to lead to, not {target!r}")
         entry = self._register(name, stat.S_IFLNK | 0o777, parent, data=target)
@@ -425,26 +444,25 @@ class ProcFS:
         _check_grace(grace)
         if entry is self.root:
             raise error(EINVAL, entry.path, "the root goes when its ProcFS is left")
-        if entry.linked:
-            refuse_self_removal(entry)
-            refuse_permanent(entry)
-            removal = self._begin(entry)
-            await self._complete(removal, grace)
-            self._report(removal, entry)
-        elif entry._removal is not GONE:
-            refuse_self_removal(entry)
-            removal = entry._removal
-            await self._watch(removal, grace).wait(removal.event(entry))
-            self._report(removal, entry)
-        else:
+        if entry._removal is GONE:
             if not entry.fast_acquire:
                 await checkpoint()
             if entry in self._failed:
                 self._report(self._failed[entry], entry)
+            return
+        refuse_self_removal(entry)
+        if entry.unclaimed:
+            refuse_permanent(entry)
+            removal = self._begin(entry)
+            await self._complete(removal, grace)
+        else:
+            removal = entry._removal
+            await self._watch(removal, grace).wait(removal.event(entry))
+        self._report(removal, entry)
 
     def remove_soon(self, entry: ProcDirEntry) -> bool:
         """Begin to remove an entry and all below it; the task group does the rest."""
-        if not entry.linked:
+        if not entry.unclaimed:
             return False
         refuse_permanent(entry)
         self._hand_over(self._begin(entry))
@@ -665,7 +683,7 @@ class ProcFS:
 
         Linux: ``proc_reg_open``.
         """
-        follow = not flags & os.O_NOFOLLOW
+        follow = not flags & os.O_NOFOLLOW and flags & _MAKE_NEW != _MAKE_NEW
         if isinstance(path, ProcDirEntry) and path.fast_acquire:
             entry = path
         else:
@@ -755,9 +773,7 @@ def _check_grace(grace: float | None) -> None:
 
 
 def _file_mode(name: str, mode: int) -> int:
-    if stat.S_IFMT(mode) not in {0, stat.S_IFREG}:
-        raise error(EINVAL, name, f"mode {mode:#o} is not that of a regular file")
-    return stat.S_IFREG | _permissions(name, stat.S_IMODE(mode), 0o444)
+    return stat.S_IFREG | _permissions(name, mode & ~stat.S_IFREG, 0o444)
 
 
 def _permissions(name: str, mode: int, default: int) -> int:
@@ -768,19 +784,21 @@ def _permissions(name: str, mode: int, default: int) -> int:
 
 def _may_open(entry: ProcDirEntry, flags: int, cred: Credentials) -> None:
     """Check what the VFS checks before procfs is asked (``may_open``, ``do_open``)."""
-    if flags & os.O_CREAT and flags & os.O_EXCL:
-        raise error(EEXIST, entry.path)
     if flags & os.O_DIRECTORY and not entry.is_dir():
         raise error(ENOTDIR, entry.path)
-    if flags & os.O_PATH:
+    if flags & os.O_PATH:  # with which most others do not count
         return
+    if flags & os.O_CREAT and flags & os.O_EXCL:
+        raise error(EEXIST, entry.path)
     if stat.S_ISLNK(entry.type):
         raise error(ELOOP, entry.path, "a symlink, and the flags say not to follow it")
-    if entry.is_dir() and (writable(flags) or flags & os.O_CREAT):
+    if entry.is_dir() and (_wanted(flags) & MAY_WRITE or flags & os.O_CREAT):
         raise error(EISDIR, entry.path)
     entry.check(cred, _wanted(flags))
 
 
 def _wanted(flags: int) -> int:
-    read = MAY_READ if readable(flags) else 0
-    return read | (MAY_WRITE if writable(flags) or flags & os.O_TRUNC else 0)
+    # The fourth access mode asks for both rights, and gives neither.
+    both = flags & os.O_ACCMODE == os.O_ACCMODE
+    read = MAY_READ if both or readable(flags) else 0
+    return read | (MAY_WRITE if both or writable(flags) or flags & os.O_TRUNC else 0)

@@ -56,7 +56,7 @@ class Removal:
         around = _removal_around(root)
         if around is not None:
             around._others.append(self)
-        if root.parent is not root:
+        if root.parent is not root and root.linked:
             root.unlink()
         for entry in subtree(root):
             entry.kill()

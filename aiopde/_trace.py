@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
+    from anyio import TaskInfo
+
     class Switch(Protocol):
         def __call__(self, *, on: bool) -> None: ...
 
@@ -36,8 +38,8 @@ class TraceRecord:
     """
     ``"open"`` (it succeeded), ``"enter"`` and ``"leave"`` (a handler), ``"refuse"`` (a call came
     too late), ``"unlink"``, ``"bias"`` (new calls are refused from here on), ``"drained"`` (the
-    last call is out), ``"release"`` (a release handler begins), ``"gone"``; of modules
-    ``"insmod"`` and ``"rmmod"``.
+    last call is out), ``"release"`` (a file is released, by a handler or without), ``"gone"``; of
+    modules ``"insmod"`` and ``"rmmod"``.
     """
     path: str
     """The entry's path, or the module's name."""
@@ -87,13 +89,19 @@ def _switch(*, on: bool) -> None:
         switch(on=on)
 
 
+def running_task() -> TaskInfo | None:
+    """Return the running task; None in a callback of the loop, and where no loop runs."""
+    try:
+        return anyio.get_current_task()
+    except (RuntimeError, AttributeError):  # AttributeError: anyio 4.13 in a callback
+        return None
+
+
 def emit(event: str, path: str, call: str = "") -> None:
     """Tell the sinks. Only to be called if there are any."""
-    try:
-        task, time = anyio.get_current_task().name or "", anyio.current_time()
-    except RuntimeError:  # not in an event loop, where entries may be used too
-        task, time = "", 0.0
-    record = TraceRecord(event, path, call, task, time)
+    task = running_task()
+    name, time = ("", 0.0) if task is None else (task.name or "", anyio.current_time())
+    record = TraceRecord(event, path, call, name, time)
     for sink in tuple(sinks):
         try:
             sink(record)

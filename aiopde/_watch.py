@@ -15,6 +15,8 @@ from ._removal import is_below
 from ._trace import logger
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ._entry import ProcDirEntry
     from ._holders import Holder
     from ._removal import Removal
@@ -36,14 +38,20 @@ class RemovalTimeoutError(TimeoutError):
     """
 
     def __init__(self, path: str, seconds: float, holders: tuple[Holder, ...]) -> None:
-        lines = "".join(f"\n  {holder}" for holder in holders)
-        why = f"removal still waits after {seconds:g} s, for {len(holders)} call(s){lines}"
+        why = f"removal still waits after {seconds:.3g} s, for {_list(holders)}"
         super().__init__(ETIMEDOUT, why, path)
         self.seconds = seconds
         self.holders = holders
 
     def __reduce__(self) -> tuple[type[RemovalTimeoutError], tuple[object, ...]]:
         return RemovalTimeoutError, (self.filename, self.seconds, self.holders)
+
+
+def _list(holders: Sequence[Holder]) -> str:
+    # A use() by hand is not seen, nor who is inside from another loop.
+    if not holders:
+        return "what is no call in a task of this loop"
+    return f"{len(holders)} call(s)" + "".join(f"\n  {holder}" for holder in holders)
 
 
 def refuse_self_removal(entry: ProcDirEntry) -> None:
@@ -68,17 +76,17 @@ class Watch:
         hung_task_timeout: Seconds until it is logged who is waited for; None for never.
     """
 
-    __slots__ = ("_began", "_grace", "_hung", "_killed", "_look", "_removal")
+    __slots__ = ("_began", "_grace_at", "_hung_at", "_killed", "_look_at", "_removal")
 
     def __init__(
         self, removal: Removal, *, grace: float | None, hung_task_timeout: float | None
     ) -> None:
         self._removal = removal
-        self._grace = grace
-        self._hung = hung_task_timeout
         self._killed = False
-        self._look = _FIRST_LOOK
-        self._began = anyio.current_time()
+        self._began = now = anyio.current_time()
+        self._look_at = now + _FIRST_LOOK
+        self._grace_at = math.inf if grace is None else now + grace
+        self._hung_at = math.inf if hung_task_timeout is None else now + hung_task_timeout
 
     async def wait(self, event: anyio.Event) -> None:
         """
@@ -89,32 +97,31 @@ class Watch:
             RemovalTimeoutError: The grace has ended.
         """
         while not event.is_set():
-            with anyio.CancelScope(deadline=self._began + self._next()):
+            deadline = min(self._look_at, self._grace_at, self._hung_at)
+            with anyio.CancelScope(deadline=deadline):
                 await self._removal.wait(event)
                 return
-            self._tick(anyio.current_time() - self._began)
+            # It may have been set on the way out: then there is nothing left to complain about.
+            if not event.is_set():
+                self._tick(event, anyio.current_time())
 
     async def wait_only(self, event: anyio.Event) -> None:
         """Wait for *event*, and at most log: for a removal that nobody awaits. A checkpoint."""
-        self._look = math.inf
+        self._look_at = math.inf
         await self.wait(event)
 
-    def _next(self) -> float:
-        times = (self._grace, self._hung, self._look)
-        return min(time for time in times if time is not None)
+    def _tick(self, event: anyio.Event, now: float) -> None:
+        if now >= self._look_at:
+            self._look_at = now + (now - self._began)
+            self._refuse_cycle(event)
+        if now >= self._hung_at:
+            self._hung_at = math.inf
+            self._report(now - self._began)
+        if now >= self._grace_at:
+            self._end_grace(now)
 
-    def _tick(self, waited: float) -> None:
-        if waited >= self._look:
-            self._look *= 2
-            self._refuse_cycle()
-        if self._hung is not None and waited >= self._hung:
-            self._hung = None
-            self._report(waited)
-        if self._grace is not None and waited >= self._grace:
-            self._end_grace(waited)
-
-    def _refuse_cycle(self) -> None:
-        cycle = find_cycle(self._removal)
+    def _refuse_cycle(self, event: anyio.Event) -> None:
+        cycle = find_cycle(self._removal, event)
         if cycle is not None:
             why = "the removal waits for itself:\n  " + "\n  ".join(cycle)
             raise error(EDEADLK, self._removal.root.path, why)
@@ -123,18 +130,18 @@ class Watch:
         root = self._removal.root
         if not self._removal.reported:
             self._removal.reported = True
-            inside = "".join(f"\n  {holder}" for holder in holders(root))
-            logger.warning("removal of %s has waited for %.1f s, for%s", root.path, waited, inside)
+            inside = _list(holders(root))
+            logger.warning("removal of %s has waited for %.1f s, for %s", root.path, waited, inside)
 
-    def _end_grace(self, waited: float) -> None:
+    def _end_grace(self, now: float) -> None:
         inside = holders(self._removal.root)
-        if self._killed or not all(holder.killable for holder in inside):
-            kill_calls(self._removal)
-            left = tuple(holder for holder in inside if self._killed or not holder.killable)
-            raise RemovalTimeoutError(self._removal.root.path, waited, left)
+        stubborn = [holder for holder in inside if self._killed or not holder.killable]
         kill_calls(self._removal)
+        if stubborn or not inside:
+            path = self._removal.root.path
+            raise RemovalTimeoutError(path, now - self._began, tuple(stubborn))
         self._killed = True
-        self._grace = waited + _UNWIND
+        self._grace_at = now + _UNWIND
 
 
 def kill_calls(removal: Removal) -> None:

@@ -54,7 +54,7 @@ class Call(Generic[T]):
         with self._scope:
             try:
                 self._results.append(await self._function())
-            except Exception as exc:  # noqa: BLE001  the test asks for it
+            except Exception as exc:  # for the test to ask for
                 self.error = exc
         self.done = True
 
@@ -181,7 +181,7 @@ class Handlers:
 def tree(proc: ProcFS) -> dict[str, Stat]:
     """Every path of the tree, with what stat says of it."""
     found: dict[str, Stat] = {}
-    todo = [proc.root]
+    todo: list[ProcDirEntry] = [proc.root]
     while todo:
         entry = todo.pop()
         found[entry.path] = entry.stat()

@@ -102,7 +102,7 @@ class TestPath:
         An absolute path to somewhere else is told what it should begin with.
         """
         async with ProcFS() as proc:
-            with pytest.raises(FileNotFoundError, match=r"absolute paths begin with /proc: '/sys/x'"):
+            with pytest.raises(FileNotFoundError, match="absolute paths begin with /proc"):
                 proc.lookup("/sys/x")
 
     async def test_an_error_shows_what_is_missing(self) -> None:
@@ -142,11 +142,11 @@ class TestSearchPermission:
         async with ProcFS() as proc:
             grow(proc)
             proc.chmod("d", 0o744)
-            assert proc.lookup("d", cred=stranger)
+            proc.lookup("d", cred=stranger)
             for path in ("d/x", "d/nope", "d/e/y", "d/.", "d/..", "d/"):
                 with refused(EACCES):
                     proc.lookup(path, cred=stranger)
-            assert proc.lookup("d/x")
+            proc.lookup("d/x")
 
     async def test_the_root_too(self) -> None:
         """
@@ -189,6 +189,9 @@ class TestSymlinks:
             entries = grow(proc)
             proc.symlink("link", target)
             assert proc.lookup("link") is entries[found]
+            if target.startswith("/"):
+                proc.symlink("d/e/link", target)
+                assert proc.lookup("d/e/link") is entries[found]
 
     async def test_relative_to_where_the_link_is(self) -> None:
         """
@@ -328,7 +331,9 @@ class TestRemoved:
 
 
 class TestRegistration:
-    @pytest.mark.parametrize("name", ["...", ".x", "..x", "x.", " ", "x" * 255, "é" * 127, "-", "a b"])
+    @pytest.mark.parametrize(
+        "name", ["...", ".x", "..x", "x.", " ", "x" * 255, "é" * 127, "-", "a b"]
+    )
     async def test_names(self, name: str) -> None:
         """
         Any name of 1 to 255 bytes will do.
@@ -374,14 +379,15 @@ class TestRegistration:
             grow(proc)
             proc.symlink("link", "d")
             proc.create_mount_point("mount")
-            for create in (
-                lambda: proc.create(name, ProcOps()),
-                lambda: proc.mkdir(name),
-                lambda: proc.symlink(name, "target"),
-                lambda: proc.create_mount_point(name),
-            ):
-                with unchanged(proc), refused(errno):
-                    create()
+            with unchanged(proc):
+                with refused(errno):
+                    proc.create(name, ProcOps())
+                with refused(errno):
+                    proc.mkdir(name)
+                with refused(errno):
+                    proc.symlink(name, "target")
+                with refused(errno):
+                    proc.create_mount_point(name)
 
     @pytest.mark.parametrize("name", [None, 7, b"x", ProcOps()])
     async def test_a_name_is_text(self, name: Any) -> None:
@@ -413,7 +419,9 @@ class TestRegistration:
                 proc.mkdir(name, parent=proc.root)
             assert proc.create(name, ProcOps(), parent=directory).path == f"/proc/d/{name}"
 
-    @pytest.mark.parametrize("name", ["007", "00", "4294967280", "99999999999", "-1", "1a", "٣", "²"])
+    @pytest.mark.parametrize(
+        "name", ["007", "00", "4294967280", "99999999999", "-1", "1a", "٣", "²"]
+    )
     async def test_what_no_process_is_called(self, name: str) -> None:
         """
         A leading zero, a number that is too large, or digits of another script make a name.

@@ -2,6 +2,7 @@
 
 import os
 from errno import EBADF, EINVAL, EIO
+from typing import Any
 
 import anyio
 import pytest
@@ -9,7 +10,7 @@ from anyio import Event, create_task_group
 
 from aiopde import BIAS, EntryRemovedError, File, ProcFS, ProcOps
 from aiopde._open_file import CLOSED, run_to_end
-from tests.helpers import Handlers, all_blocked, refused, start, state
+from tests.helpers import Call, Handlers, all_blocked, refused, start, state
 
 
 class TestPosition:
@@ -121,9 +122,9 @@ class TestPosition:
             handlers.hold_up("read")
             handlers.hold_up("write")
             beside = await start(tg, file.pread, 4, 3)
-            for call in (file.read, file.write):
-                first = await start(tg, call, *([b"!"] if call == file.write else [1]))
-                second = await start(tg, call, *([b"!"] if call == file.write else [1]))
+            for call, argument in (("read", 1), ("write", b"!")):
+                first = await start(tg, getattr(file, call), argument)
+                second = await start(tg, getattr(file, call), argument)
                 assert (first.done, second.done, entry.in_use) == (False, False, 2)
                 first.cancel()
                 second.cancel()
@@ -162,7 +163,8 @@ class TestPosition:
         """
         handlers = Handlers(b"")
         async with ProcFS() as proc, create_task_group() as tg:
-            proc.create("x", ProcOps(read=lambda file, size, pos: b"x"[:size], write=handlers.write))
+            ops = ProcOps(read=lambda file, size, pos: b"x"[:size], write=handlers.write)
+            proc.create("x", ops)
             file = await proc.open("x", os.O_RDWR)
             handlers.hold_up("write")
             await start(tg, file.write, b"abc")
@@ -331,7 +333,10 @@ class TestRemoval:
             file = await proc.open("x", os.O_RDWR)
             handlers.hold_up("read")
             reader = await start(tg, file.read, 4)
-            waiters = [await start(tg, file.read), await start(tg, file.write, b"")]
+            waiters: list[Call[Any]] = [
+                await start(tg, file.read),
+                await start(tg, file.write, b""),
+            ]
             remover = await start(tg, entry.remove)
             waiters += [await start(tg, file.lseek, 0), await start(tg, file.readv, [1])]
             assert [waiter.done for waiter in waiters] == [False] * 4
@@ -451,11 +456,12 @@ class TestRemoval:
         async with ProcFS() as proc, create_task_group() as tg:
             entry = proc.create("x", handlers.ops("read"))
             file = await proc.open("x")
-            assert not file.file.removing
+            seen = [file.file.removing]
             handlers.hold_up("read")
             await start(tg, file.read)
             await start(tg, entry.remove)
-            assert file.file.removing
+            seen.append(file.file.removing)
+            assert seen == [False, True]
             handlers.let_go("read")
 
 
@@ -487,7 +493,7 @@ class TestCloseWithCallsInside:
         """
         handlers = Handlers(b"content")
         ops = handlers.ops("open", "read", "write", "lseek", "ioctl", "release")
-        arguments = {
+        arguments: dict[str, list[Any]] = {
             "read": [1],
             "readv": [[1]],
             "pread": [1, 0],
@@ -515,7 +521,7 @@ class TestCloseWithCallsInside:
         """
         released: list[File] = []
         handlers = Handlers()
-        for flags in (os.O_RDONLY, os.O_WRONLY):
+        for flags, call in ((os.O_RDONLY, "read"), (os.O_WRONLY, "write")):
             ops = ProcOps(
                 read=lambda file, size, pos: b"",
                 write=lambda file, data, pos: 0,
@@ -527,12 +533,11 @@ class TestCloseWithCallsInside:
                 file = await proc.open("x", flags)
                 handlers.hold_up("lseek")
                 await start(tg, file.lseek, 0)
-                waiter = await start(tg, *((file.read,) if flags == os.O_RDONLY else (file.write, b"")))
+                waiter = await start(tg, getattr(file, call), *([b""] if call == "write" else []))
                 await file.aclose()
                 handlers.let_go("lseek")
                 await all_blocked()
-                assert waiter.error is None
-                assert len(released) == 1
+                assert (waiter.done, waiter.error, len(released)) == (True, None, 1)
             released.clear()
 
     async def test_who_waits_for_the_position_gets_it_still(self) -> None:
@@ -679,7 +684,7 @@ class TestRunToEnd:
         """
         One that waits all the same is closed, and that is an error.
         """
-        coroutine = anyio.sleep_forever()
+        coroutine: Any = anyio.sleep_forever()
         with pytest.raises(RuntimeError, match="was to await nothing, and did"):
             run_to_end(coroutine)
         assert coroutine.cr_frame is None

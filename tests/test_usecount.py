@@ -130,7 +130,8 @@ class TestRundown:
             removers = [await start(tg, count.rundown) for _ in range(3)]
             assert [remover.done for remover in removers] == [False] * 3
             count.unuse()
-        assert [remover.done for remover in removers] == [True] * 3
+            await all_blocked()
+            assert [remover.done for remover in removers] == [True] * 3
 
     async def test_after_the_end_returns(self) -> None:
         """
@@ -265,7 +266,7 @@ class TestObservation:
         assert before == UseCountStatistics(in_use=1, removing=False)
         assert count.statistics() == UseCountStatistics(in_use=1, removing=True)
         with pytest.raises(dataclasses.FrozenInstanceError):
-            before.in_use = 0  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
+            before.in_use = 0  # type: ignore[misc]
 
     def test_repr(self) -> None:
         """

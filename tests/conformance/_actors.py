@@ -100,10 +100,9 @@ class Sleep:
         self.reason = self.reason or reason
         self._event.set()
 
-    async def wait(self) -> str:
-        """Sleep, and return the reason of waking."""
+    async def wait(self) -> None:
+        """Sleep until it is ended."""
         await self._event.wait()
-        return self.reason
 
 
 class Actor:
@@ -119,9 +118,13 @@ class Actor:
         self.process = process
         self.cred = Credentials()
         self.steps: deque[Step] = deque()
+        self.life = anyio.CancelScope()
+        """What it does is done in here; to kill it is to cancel this."""
         self.ended = False
         self.killed = False
         self.signals: list[str] = []
+        self._stopped = False
+        self._continued = anyio.Event()
         self._sleep: Sleep | None = None
         self._handed = anyio.Event()
 
@@ -144,31 +147,59 @@ class Actor:
 
     async def sleep(self, sleep: Sleep) -> str:
         """Sleep, and return ``interrupted`` or whatever reason it was woken for."""
-        if self._interrupts(sleep.mode):
+        if self.interrupts(sleep.mode):
             return "interrupted"
         self._sleep = sleep
         try:
-            return await sleep.wait()
+            with anyio.CancelScope(shield=sleep.mode == "unint"):
+                await sleep.wait()
         finally:
             self._sleep = None
+        return sleep.reason
 
-    def _interrupts(self, mode: str) -> bool:
-        return (mode == "intr" and bool(self.signals)) or (mode != "unint" and self.killed)
+    def interrupts(self, mode: str) -> bool:
+        """Tell whether something has come that ends such a sleep. An exit, nothing ends."""
+        if self.ended or mode == "unint":
+            return False
+        return self.killed or (mode == "intr" and bool(self.signals or self._stopped))
 
     def signal(self, name: str) -> None:
         """Get a signal. An idle actor runs its handler at once; a busy one does after the call."""
-        if name == "KILL":
-            self.killed = True
-        elif self.busy:
-            self.signals.append(name)
-        if self._sleep is not None and self._interrupts(self._sleep.mode):
+        match name:
+            case "KILL":
+                self.killed = True
+            case "STOP":
+                self._stopped = True
+                self._continued = anyio.Event()
+            case "CONT":
+                self._stopped = False
+                self._continued.set()
+            case _ if self.busy:
+                self.signals.append(name)
+            case _:
+                pass
+        if self._sleep is not None and self.interrupts(self._sleep.mode):
             self._sleep.wake("interrupted")
+        if self.killed:
+            self.life.cancel()
 
-    def deliver(self) -> bool:
-        """Run the signal handlers. True: the call that was interrupted is to be restarted."""
-        restart = bool(self.signals) and set(self.signals) == {RESTARTING}
+    async def deliver(self) -> bool:
+        """
+        Stop if it was told to, and run the signal handlers, on the way back from a call.
+
+        True: if the call was interrupted, it is to be restarted.
+        """
+        if not (self._stopped or self.signals):
+            return False
+        await self.while_stopped()
+        restart = set(self.signals) <= {RESTARTING}
         self.signals.clear()
         return restart
+
+    async def while_stopped(self) -> None:
+        """Wait until it is told to continue, if it was told to stop."""
+        if self._stopped:
+            await self._continued.wait()
 
     def sleeping_until(self) -> Iterator[Sleep]:
         """Yield its sleep, if it sleeps for a time."""

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 MOUNTS: Final = ("/proc2", "/procpid")
 """Where the tree is mounted besides /proc; the second shows processes only."""
 
+DEVICES: Final = "/dev/"
+"""Where devices are found."""
+
 Args = Mapping[str, str]
 Call = Callable[["Caller", Args], Awaitable[Result]]
 CALLS: Final[dict[str, Call]] = {}
@@ -74,6 +77,14 @@ class Caller:
         """Give a new descriptor its number, and remember that under the step's name for it."""
         self.machine.fds[args[key]] = self.actor.process.add(file)
         return {"ok": True}
+
+    def device(self, name: str) -> ProcDirEntry:
+        """Find a character device."""
+        return self.machine.kernel.library.dev.lookup(name)
+
+    async def open_device(self, name: str, flags: int) -> ProcFile:
+        """Open a character device."""
+        return await self.machine.kernel.library.dev.open(name, flags, cred=self.actor.cred)
 
     def where(self, args: Args, key: str = "path") -> tuple[str, ProcFile | None]:
         """Read a path, and what it starts from if it does not start at the top."""

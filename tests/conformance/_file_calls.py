@@ -7,7 +7,10 @@ import os
 from errno import EBADF, EFAULT, EINVAL, ENOENT
 from typing import TYPE_CHECKING, Final
 
+import anyio
+
 from aiopde import Credentials, ProcFile
+from aiopde._cdev import Cdev
 
 from ._actors import SharedMapping
 from ._calls import Args, Caller, system_call
@@ -29,7 +32,10 @@ async def reopen(call: Caller, args: Args) -> Result:
         entry = call.file(args).entry
     except OSError as exc:
         raise OSError(ENOENT, "there is no such link") from exc
-    file = await call.proc.open(entry, open_flags(args["flags"]), cred=call.actor.cred)
+    flags = open_flags(args["flags"])
+    if isinstance(entry, Cdev):
+        return call.made(args, await call.open_device(entry.name, flags), "as")
+    file = await call.proc.open(entry, flags, cred=call.actor.cred)
     return call.made(args, file, "as")
 
 
@@ -214,9 +220,10 @@ async def setuid(call: Caller, args: Args) -> Result:
 
 @system_call
 async def exit(call: Caller, args: Args) -> Result:  # noqa: A001  the verb
-    """End the process: everything it has is closed."""
+    """End the process: everything it has is closed, and nothing cuts that short."""
     call.actor.ended = True
-    await call.actor.process.close_all()
+    with anyio.CancelScope(shield=True):
+        await call.actor.process.close_all()
     return {"exited": number(args["code"])}
 
 

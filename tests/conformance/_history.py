@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import os
 import stat
+from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from ._calls import below_proc
-from ._kernel import REMOVALS
+from ._calls import DEVICES, below_proc
+from ._kernel import MODULE_DATA, REMOVALS
+from ._modules import PROGRAMS, parameters
 from ._words import Result, number, to_bytes, to_name
 
 if TYPE_CHECKING:
@@ -24,6 +26,8 @@ MAIN: Final = ""
 """The process all threads belong to."""
 OURS_ALONE: Final = 1000
 """From here on count the open files that no recording has."""
+MODULE_OPS: Final = "open,read,lseek,release"
+"""The handlers of the file a module makes."""
 _MOST_LINKS: Final = 40
 
 
@@ -178,6 +182,19 @@ class History:
         self.acts: dict[tuple[str, str], tuple[str, dict[str, str]]] = {}
         """By entry and handler: what it will do besides, once."""
         self._unprivileged: set[str] = set()
+        self.asleep: set[str] = set()
+        """Who sleeps in a gated handler."""
+        self.killed_early: dict[str, Step] = {}
+        """By actor: the step it was killed in here, and is still busy with in Linux."""
+        self.closed_early = Counter[tuple[str, int | None, str]]()
+        """Events of releases, by entry, file and phase, that such an end has brought early."""
+        self._devices: dict[str, Node] = {}
+        self._forgetful: set[str] = set()
+        """Modules that will not remove their entry."""
+        self.forgotten: dict[str, Node] = {}
+        """By name: what modules have left in Linux's /proc, and the library has removed."""
+        self.undone: set[str] = set()
+        """Modules that Linux has loaded, and the library not, since who wanted them was killed."""
 
     # -- what rules ask --------------------------------------------------------------------------
 
@@ -192,6 +209,32 @@ class History:
     def is_lost(self, step: Step, key: str = "fd") -> bool:
         """Tell whether a step names a descriptor that only Linux has."""
         return (self.process(step.actor), step.args.get(key, "")) in self.lost
+
+    def exclusive_files(self, actor: str) -> list[OpenFile]:
+        """Return what nobody else has open, that opened last first."""
+        process = self.process(actor)
+        files = [file for (owner, _), file in self._fds.items() if owner == process]
+        return [file for file in reversed(files) if file.held == 1]
+
+    def device(self, step: Step) -> Node | None:
+        """Return the device that a call is on, if that is so."""
+        if step.verb == "open":
+            return self._devices.get(step.args["path"])
+        file = self.descriptor(step)
+        return file.node if file is not None and file.node.kind == "device" else None
+
+    def open_files(self, node: Node) -> list[OpenFile]:
+        """Return what is open of an entry, that opened last first."""
+        files = [file for file in self._fds.values() if file.node is node]
+        return list(dict.fromkeys(files))[::-1]
+
+    def forgets(self, name: str) -> Node | None:
+        """Return the entry that a module is going to leave behind."""
+        return self.nodes.get(name) if name in self._forgetful else None
+
+    def waiting(self, actor: str) -> Step | None:
+        """Return the step of an actor that is not done, if there is one."""
+        return next((each for each in self.unfinished.values() if each.actor == actor), None)
 
     def is_privileged(self, actor: str) -> bool:
         """Tell whether permissions do not matter to an actor."""
@@ -241,6 +284,7 @@ class History:
     def _is_parted(self, here: Node, name: str) -> bool:
         child = here.children.get(name)
         kept = child is not None and child.kept
+        kept = kept or (here is self.root and name in self.forgotten)
         return kept or any(removal.place == (here, name) for removal in self.removals)
 
     def target(self, verb: str, args: Mapping[str, str]) -> Node | None:
@@ -270,7 +314,9 @@ class History:
         return way
 
     def lives_in_linux(self, node: Node) -> bool:
-        """Tell whether a removal that we began everywhere at once has not come so far in Linux."""
+        """Tell whether it is gone here, or going, and in Linux not yet."""
+        if node in self.forgotten.values():
+            return True
         for removal in self.removals:
             order = list(removal.root.subtree())
             if node in order:
@@ -301,10 +347,12 @@ class History:
             self._fork(step.args["actor"])
         else:
             self._begin(step, answer)
+        self._learn_sleepers(answer)
+        self._learn_loads(step, answer)
         self._learn_removals(step, answer)
         self._learn_acts(answer.events)
         self._learn_losses(step, answer)
-        results = dict(answer.done)
+        calls, results = dict(self.unfinished), dict(answer.done)
         if "pending" not in answer.res:
             results[step.number] = answer.res
         for each, result in sorted(results.items()):
@@ -312,6 +360,46 @@ class History:
                 done = self.unfinished.pop(each)
                 self.inside.pop(done.actor, None)
                 self._learn_result(done, result, answer)
+            if "killed" in result:
+                self._end(result["actor"])
+        self._learn_deaths(step, answer, calls)
+
+    def _learn_sleepers(self, answer: Answer) -> None:
+        for event in answer.events:
+            if event.phase == "gated":
+                self.asleep.add(event.by)
+            elif event.phase in {"ungated", "interrupted"}:
+                self.asleep.discard(event.by)
+
+    def _learn_loads(self, step: Step, answer: Answer) -> None:
+        """Note that an init has come to its end in vain, and that Linux has got rid of it too."""
+        name = step.args.get("mod", "")
+        if step.verb == "rmmod" and name in self.undone and step.answer.res == {"ret": 0}:
+            self.undone.remove(name)
+            self.forgotten = {at: node for at, node in self.forgotten.items() if node.key != name}
+        if step.verb == "remove_entry" and "parent" not in step.args:
+            self.forgotten.pop(to_name(step.args["name"]), None)
+        for event in answer.events:
+            call = self.killed_early.get(event.by)
+            succeeds = (event.op, event.phase, event.ret) == ("init", "exit", 0)
+            if call is not None and call.verb == "insmod" and succeeds:
+                self.undone.add(event.ent)
+                node = self._entry_of(call)
+                self.forgotten[node.name] = node
+
+    def _learn_deaths(self, step: Step, answer: Answer, calls: Mapping[int, Step]) -> None:
+        """Note who was killed here and not in Linux, and what that has closed."""
+        self.killed_early = {
+            actor: call
+            for actor, call in self.killed_early.items()
+            if call.number not in step.answer.done
+        }
+        for call in calls.values():
+            result = answer.done.get(call.number, {})
+            if "killed" in result and call.number not in step.answer.done:
+                self.killed_early[call.actor] = call
+                self.closed_early += _releases(answer.events) - _releases(step.answer.events)
+        self.closed_early -= _releases(step.answer.events) - _releases(answer.events)
 
     def _begin(self, step: Step, answer: Answer) -> None:
         if step.verb in REMOVALS:
@@ -386,7 +474,8 @@ class History:
                 del self.ended_early[actor]
 
     def _learn_result(self, step: Step, result: Result, answer: Answer) -> None:
-        if result.get("ret") == -1 or result.get("created") is False:
+        failed = result.get("ret") == -1 or result.get("created") is False
+        if failed or result.keys() & {"killed", "freed"}:
             return
         learn = getattr(self, f"_learn_{step.verb}", None)
         if learn is not None:
@@ -471,9 +560,48 @@ class History:
         self._fds.pop((self.process(step.actor), step.args["fd"]), None)
 
     def _learn_exit(self, step: Step, result: Result, answer: Answer) -> None:
+        self._close_all(step.actor)
+
+    def _end(self, actor: str) -> None:
+        self._close_all(actor)
+        self.joined.pop(actor, None)
+        self.queued.pop(actor, None)
+        for step in [step for step in self.unfinished.values() if step.actor == actor]:
+            del self.unfinished[step.number]
+
+    def _close_all(self, actor: str) -> None:
         for process, name in list(self._fds):
-            if process == self.process(step.actor):
+            if process == self.process(actor):
                 self._fds.pop((process, name)).held -= 1
+
+    def _learn_insmod(self, step: Step, result: Result, answer: Answer) -> None:
+        name, node = step.args["mod"], self._entry_of(step)
+        if name == "pdemod":
+            self.nodes[name] = self.root.children[node.name] = node
+            if node.args.get("no_remove") == "1":
+                self._forgetful.add(name)
+        elif name == "chrmod":
+            self._devices[f"{DEVICES}{name}"] = node
+
+    def _entry_of(self, step: Step) -> Node:
+        """Make what a module makes."""
+        name = step.args["mod"]
+        kind = {"pdemod": "reg"}.get(name, "device")
+        given = parameters(PROGRAMS[name], step.args.get("params", ""))
+        args = given | {"ops": MODULE_OPS, "data": MODULE_DATA[name], "kind": kind}
+        return Node(name, given.get("name", name), self.root if kind == "reg" else None, args)
+
+    def _learn_rmmod(self, step: Step, result: Result, answer: Answer) -> None:
+        name = step.args["mod"]
+        node = self.nodes.pop(name, None) or self._devices.get(f"{DEVICES}{name}")
+        if node is None:
+            return
+        node.gone = node.refusing = True
+        if node.parent is not None:
+            node.unlink()
+        if name in self._forgetful:
+            self._forgetful.remove(name)
+            self.forgotten[node.name] = node
 
     def _learn_read(self, step: Step, result: Result, answer: Answer) -> None:
         self._file(step).pos += result.get("ret", 0)
@@ -489,10 +617,17 @@ class History:
         return self.nodes.get(step.args["ent"]) or _nothing()
 
     def _found(self, step: Step) -> Node:
+        device = self._devices.get(step.args["path"])
+        if device is not None:
+            return device
         return self.find(step).node or _nothing()
 
     def _file(self, step: Step) -> OpenFile:
         return self.descriptor(step) or OpenFile(_nothing(), None, ours_alone=False)
+
+
+def _releases(events: Iterable[Event]) -> Counter[tuple[str, int | None, str]]:
+    return Counter((each.ent, each.file, each.phase) for each in events if each.op == "release")
 
 
 def _nothing() -> Node:

@@ -10,8 +10,9 @@ from errno import ENOENT
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
+from anyio.lowlevel import checkpoint_if_cancelled
 
-from aiopde import ProcFS, ProcOps, SeqOps
+from aiopde import ProcOps, SeqOps
 
 from ._actors import CURRENT, ERESTARTSYS, Sleep
 from ._scenario import Event
@@ -20,11 +21,20 @@ from ._words import Result, decode, name_errno, number, to_bytes, to_name
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
 
+    from anyio.abc import TaskGroup
+
     from aiopde import File, ProcDirEntry, SeqFile
+    from aiopde._kernel import Kernel as Library
 
 PAGE: Final = 4096
 DEFAULT_MASK: Final = select.POLLIN | select.POLLRDNORM
 REMOVALS: Final = frozenset({"remove_entry", "remove_subtree", "proc_remove"})
+MODULE_DATA: Final = {
+    "pdemod": "pdemod says hello%0a",
+    "pdedep": "",
+    "chrmod": "chrmod says hello%0a",
+}
+"""By module: what its file holds."""
 LOGGED: Final = 29
 """How much of a path the kernel's log has room for."""
 
@@ -99,16 +109,18 @@ class Registration:
     ) -> int:
         """Enter, sleep if gated, act, and return what was set or else what *default* says."""
         ordinal = None if file is None else file.private_data
-        self._log(op, "enter", ordinal, arg=arg)
-        if await self._pass_gate(op, ordinal):
-            await self._act(op)
-            ret = self.rets[op] if op in self.rets else default()
-        else:
-            ret = -ERESTARTSYS
-        self._log(op, "exit", ordinal, ret=ret)
+        if not await self.enter(op, ordinal, arg):
+            self.leave(op, ordinal, -ERESTARTSYS)
+            await checkpoint_if_cancelled()  # who is killed ends as a task does
+            return -ERESTARTSYS
+        await self._act(op)
+        ret = self.rets[op] if op in self.rets else default()
+        self.leave(op, ordinal, ret)
         return ret
 
-    async def _pass_gate(self, op: str, ordinal: int | None) -> bool:
+    async def enter(self, op: str, ordinal: int | None, arg: str | None = None) -> bool:
+        """Enter a handler, and sleep if it is gated; False if a signal has ended the sleep."""
+        self._log(op, "enter", ordinal, arg=arg)
         for gate in self.gates:
             if gate.stops(op, ordinal):
                 self._log(op, "gated", ordinal)
@@ -116,6 +128,14 @@ class Registration:
                 self._log(op, "ungated" if passed else "interrupted", ordinal)
                 return passed
         return True
+
+    async def enter_init(self, error: int, arg: str | None = None) -> int:
+        """Enter the init of a module; return *error*, unless a signal has ended its sleep."""
+        return error if await self.enter("init", None, arg) else -ERESTARTSYS
+
+    def leave(self, op: str, ordinal: int | None, ret: int) -> None:
+        """Return from a handler."""
+        self._log(op, "exit", ordinal, ret=ret)
 
     async def _act(self, op: str) -> None:
         if (act := self.acts.pop(op, None)) is None:
@@ -128,8 +148,8 @@ class Registration:
     def _log(self, op: str, phase: str, ordinal: int | None, **more: Any) -> None:
         self.kernel.log(self.key, op, phase, file=ordinal, **more)
 
-    async def _value(self, op: str, file: File, default: Callable[[], int], arg: str) -> int:
-        return _checked(await self.run(op, file, default, arg))
+    async def _value(self, op: str, file: File | None, default: Callable[[], int], arg: str) -> int:
+        return checked(await self.run(op, file, default, arg))
 
     # -- struct proc_ops -------------------------------------------------------------------------
 
@@ -137,7 +157,7 @@ class Registration:
         """Number the file within the entry; the others find the number there."""
         self.opens += 1
         file.private_data = self.opens
-        return _checked(await self.run("open", file, lambda: 0)) or None
+        return checked(await self.run("open", file, lambda: 0)) or None
 
     async def release(self, file: File) -> int:
         """Do nothing; nobody heeds the value."""
@@ -145,13 +165,14 @@ class Registration:
 
     async def read(self, file: File, size: int, pos: int) -> Any:
         """Return a slice of the data (simple_read_from_buffer)."""
-        return await self._read("read", file, size, pos)
+        return await self.slice("read", file, size, pos)
 
     async def read_iter(self, file: File, size: int, pos: int) -> Any:
         """Do as read does."""
-        return await self._read("read_iter", file, size, pos)
+        return await self.slice("read_iter", file, size, pos)
 
-    async def _read(self, op: str, file: File, size: int, pos: int) -> Any:
+    async def slice(self, op: str, file: File | None, size: int, pos: int) -> Any:
+        """Return a slice of the data, or the count that was set."""
         default = lambda: len(self.data[pos : pos + size])  # noqa: E731
         count = await self._value(op, file, default, f"n={size} pos={pos}")
         if op not in self.rets:
@@ -172,7 +193,7 @@ class Registration:
     async def lseek(self, file: File, offset: int, whence: int) -> int:
         """Seek as default_llseek does."""
         arg = f"off={offset} whence={whence}"
-        return await self._value("lseek", file, lambda: _seek(file, offset, whence), arg)
+        return await self._value("lseek", file, lambda: seek(file, offset, whence), arg)
 
     async def poll(self, file: File) -> int:
         """Put the poller on the queue, and return the mask."""
@@ -202,13 +223,13 @@ class Registration:
     async def start(self, m: SeqFile, pos: int) -> int | None:
         """Return the record at *pos*, counted from 1."""
         return (
-            _checked(await self.run("start", None, lambda: self._record(pos), f"pos={pos}")) or None
+            checked(await self.run("start", None, lambda: self._record(pos), f"pos={pos}")) or None
         )
 
     async def next(self, m: SeqFile, item: int, pos: int) -> tuple[int | None, int]:
         """Return the record after; a value that was set moves nothing."""
         item = await self.run("next", None, lambda: self._record(pos + 1), f"pos={pos}")
-        return _checked(item) or None, pos if "next" in self.rets else pos + 1
+        return checked(item) or None, pos if "next" in self.rets else pos + 1
 
     def _record(self, pos: int) -> int:
         return pos + 1 if pos < self.nrec else 0
@@ -220,11 +241,11 @@ class Registration:
     async def show(self, m: SeqFile, item: int) -> int:
         """Write the record: its number from 0, filled up with zeros."""
         text = f"{item - 1:0{self.reclen - 1}}\n".encode()
-        return _checked(await self.run("show", None, lambda: _put(m, text)))
+        return checked(await self.run("show", None, lambda: _put(m, text)))
 
     async def show_single(self, m: SeqFile) -> int:
         """Write the data."""
-        return _checked(await self.run("show", None, lambda: _put(m, self.data)))
+        return checked(await self.run("show", None, lambda: _put(m, self.data)))
 
     # -- how it is set ---------------------------------------------------------------------------
 
@@ -257,7 +278,8 @@ class Registration:
             waiter.wake()
 
 
-def _checked(ret: int) -> int:
+def checked(ret: int) -> int:
+    """Raise what the C function would return as a negative number."""
     if ret < 0:
         raise OSError(-ret, "as the scenario wants it")
     return ret
@@ -268,18 +290,23 @@ def _put(m: SeqFile, text: bytes) -> int:
     return 0
 
 
-def _seek(file: File, offset: int, whence: int) -> int:
+def seek(file: File, offset: int, whence: int) -> int:
+    """Do what default_llseek does."""
     base = {os.SEEK_SET: 0, os.SEEK_CUR: file.pos, os.SEEK_END: file.entry.size}
     pos = base.get(whence, -offset - 1) + offset
     return pos if pos >= 0 else -22
 
 
 class Kernel:
-    """The tree of one scenario, and the log of what its handlers and removals did."""
+    """The kernel of one scenario, and the log of what its handlers and removals did."""
 
-    def __init__(self, proc: ProcFS) -> None:
-        self.proc = proc
-        self.registrations: dict[str, Registration] = {}
+    def __init__(self, library: Library, tasks: TaskGroup) -> None:
+        self.library = library
+        self.proc = library.proc
+        self.registrations = {
+            name: Registration(self, name, {"data": data}) for name, data in MODULE_DATA.items()
+        }
+        self._tasks = tasks
         self._events: list[Event] = []
         self._refusals: list[int] = []
         self._acting: list[anyio.CancelScope] = []
@@ -327,11 +354,16 @@ class Kernel:
         """Register an entry."""
         registration = Registration(self, args["ent"], args)
         self.registrations[args["ent"]] = registration
+        registration.entry = self.try_to_make(lambda: self._create(registration, args))
+        return {"created": registration.entry is not None}
+
+    def try_to_make(self, make: Callable[[], ProcDirEntry]) -> ProcDirEntry | None:
+        """Register an entry; where Linux answers NULL, None."""
         try:
-            registration.entry = self._create(registration, args)
+            return make()
         except OSError as exc:
             self.refused(exc.errno or 0)
-        return {"created": registration.entry is not None}
+            return None
 
     def _create(self, made: Registration, args: Mapping[str, str]) -> ProcDirEntry:
         name, mode, parent = (
@@ -369,7 +401,8 @@ class Kernel:
     async def remove_entry(self, args: Mapping[str, str]) -> Result:
         """Remove one entry by its name. No answer: Linux can only warn."""
         name, parent = to_name(args["name"]), self._parent(args)
-        with self._logged("remove_entry", _path(parent, args["name"])) as outcome:
+        what = _path(parent, args["name"])
+        with self._logged("remove_entry", what, self._named(name, parent)) as outcome:
             try:
                 await self.proc.remove(name, parent=parent)
             except OSError as exc:
@@ -379,7 +412,8 @@ class Kernel:
     async def remove_subtree(self, args: Mapping[str, str]) -> Result:
         """Remove an entry and all below by its name."""
         name, parent = to_name(args["name"]), self._parent(args)
-        with self._logged("remove_subtree", _path(parent, args["name"])) as outcome:
+        what = _path(parent, args["name"])
+        with self._logged("remove_subtree", what, self._named(name, parent)) as outcome:
             try:
                 await self.proc.remove_subtree(name, parent=parent)
             except OSError as exc:
@@ -390,20 +424,40 @@ class Kernel:
     async def proc_remove(self, args: Mapping[str, str]) -> Result:
         """Remove an entry by itself, or nothing. No answer: Linux can only warn."""
         registration = self.registrations.get(args["ent"])
-        with self._logged("proc_remove", args["ent"]) as outcome:
+        entry = None if registration is None else registration.entry
+        with self._logged("proc_remove", args["ent"], entry) as outcome:
             try:
-                if registration is not None and registration.entry is not None:
-                    await registration.entry.remove()
+                if entry is not None:
+                    await entry.remove()
             except OSError as exc:
                 self.refused(exc.errno or 0)
         return outcome
 
+    def _named(self, name: str, parent: ProcDirEntry | None) -> ProcDirEntry | None:
+        """Find what is just called so."""
+        try:
+            path = f"{(parent or self.proc.root).path}/{name}"
+            return self.proc.lookup(path, follow_symlinks=False)
+        except OSError:
+            return None
+
     @contextmanager
-    def _logged(self, op: str, what: str) -> Generator[Result]:
+    def _logged(self, op: str, what: str, entry: ProcDirEntry | None) -> Generator[Result]:
         self.log(what, op, "enter")
         outcome: Result = {"ret": 0}
-        yield outcome
+        began = entry if entry is not None and entry.linked else None
+        try:
+            yield outcome
+        except anyio.get_cancelled_exc_class():
+            if began is not None:
+                self._tasks.start_soon(self._see_the_end, op, what, began)
+            raise
         self.log(what, op, "exit", ret=outcome["ret"])
+
+    async def _see_the_end(self, op: str, what: str, entry: ProcDirEntry) -> None:
+        """Log the end of a removal whose caller was killed, in the name of whom it goes on."""
+        await entry.remove()
+        self.log(what, op, "exit", ret=0)
 
     async def set_size(self, args: Mapping[str, str]) -> Result:
         """Set what stat shows."""

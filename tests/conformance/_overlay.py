@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 SHIPPED: Final = Path(__file__).parent / "overlay.json"
 _EVENT: Final = re.compile(r"(.+?):(.*)\.(\w+)\.(\w+)(?:#(\d+))?(?:\((.*)\))?(?:=(-?\d+))?")
-_DECISIONS: Final = frozenset({1, 2, 3, 4, "hang"})
+_DECISIONS: Final = frozenset({1, 2, 3, 4, 5, 6, "hang"})
 
 
 @dataclass(frozen=True, slots=True)

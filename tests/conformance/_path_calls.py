@@ -9,13 +9,18 @@ from typing import TYPE_CHECKING, Final
 
 from aiopde import Stat
 
-from ._calls import MOUNTS, Args, Caller, latin, system_call
+from ._calls import DEVICES, MOUNTS, Args, Caller, latin, system_call
 from ._words import Result, number, open_flags, shown, to_name
 
 if TYPE_CHECKING:
     from aiopde import DirEntry
 
-_TYPES: Final = {stat_module.S_IFREG: "REG", stat_module.S_IFDIR: "DIR", stat_module.S_IFLNK: "LNK"}
+_TYPES: Final = {
+    stat_module.S_IFREG: "REG",
+    stat_module.S_IFDIR: "DIR",
+    stat_module.S_IFLNK: "LNK",
+    stat_module.S_IFCHR: "CHR",
+}
 # Every mount shows these two besides the tree: links into the caller's own process.
 _OWN: Final = ("self", "thread-self")
 _OWN_STAT: Final = Stat(stat_module.S_IFLNK | 0o777, 0, 1, 0, 0, 0)
@@ -26,6 +31,8 @@ async def open(call: Caller, args: Args) -> Result:
     """Open a path."""
     path, start = call.where(args)
     flags = open_flags(args.get("flags", "RDONLY"))
+    if path.startswith(DEVICES):
+        return call.made(args, await call.open_device(path.removeprefix(DEVICES), flags))
     file = await call.proc.open(path, flags, cred=call.actor.cred, dir_fd=start)
     return call.made(args, file)
 
@@ -34,6 +41,8 @@ async def open(call: Caller, args: Args) -> Result:
 async def stat(call: Caller, args: Args) -> Result:
     """Look at what a path leads to."""
     path, start = call.where(args)
+    if path.startswith(DEVICES):
+        return stat_result(call.device(path.removeprefix(DEVICES)).stat())
     return stat_result(call.proc.stat(path, cred=call.actor.cred, dir_fd=start))
 
 
@@ -43,6 +52,8 @@ async def lstat(call: Caller, args: Args) -> Result:
     if _names_own_process(to_name(args["path"])):
         return stat_result(_OWN_STAT)
     path, start = call.where(args)
+    if path.startswith(DEVICES):
+        return stat_result(call.device(path.removeprefix(DEVICES)).stat())
     found = call.proc.stat(path, follow_symlinks=False, cred=call.actor.cred, dir_fd=start)
     return stat_result(found)
 

@@ -7,10 +7,13 @@ from errno import EINTR
 from typing import TYPE_CHECKING, Final
 
 import anyio
+from anyio.lowlevel import checkpoint_if_cancelled
 
-from aiopde import HandlerError, ProcFS
+from aiopde import HandlerError
+from aiopde._kernel import Kernel as Library
+from aiopde._module import UseAfterFreeError
 
-from . import _file_calls, _path_calls, _poll_calls, _vfs_calls
+from . import _file_calls, _module_calls, _path_calls, _poll_calls, _vfs_calls
 from ._actors import CURRENT, ERESTARTSYS, Actor, Process
 from ._calls import CALLS, Caller, Machine
 from ._file_calls import nop
@@ -26,12 +29,12 @@ if TYPE_CHECKING:
     from ._scenario import Scenario
 
 # Importing these is what fills CALLS.
-_CALL_MODULES: Final = (_file_calls, _path_calls, _poll_calls, _vfs_calls)
+_CALL_MODULES: Final = (_file_calls, _module_calls, _path_calls, _poll_calls, _vfs_calls)
 WINDOW: Final = 150.0
 """Milliseconds for which nothing must happen before a step counts as played."""
 DIRECTOR: Final = "-"
 _DIRECTORS_VERBS: Final = frozenset({"fork", "signal", "blocked", "join"})
-_SIGNALS: Final = frozenset({"USR1", "USR2", "KILL"})
+_SIGNALS: Final = frozenset({"USR1", "USR2", "KILL", "STOP", "CONT"})
 SEES_DENTRIES: Final = frozenset({"fdlink", "readlink_fd", "getcwd"})
 """Verbs that show the kernel's cache of names, and change nothing: they are left out."""
 LEFT_OUT: Final[Result] = {"left_out": True}
@@ -39,12 +42,10 @@ LEFT_OUT: Final[Result] = {"left_out": True}
 
 def unplayable(scenario: Scenario) -> str | None:
     """Say why a scenario cannot be played at all, if so."""
-    if scenario.group == "g":
-        return "modules are not built yet"
     for step in scenario.steps:
         verb = step.verb
         if verb == "signal" and step.args["sig"] not in _SIGNALS:
-            return f"signal {step.args['sig']} stops a process, which no task can be"
+            return f"signal {step.args['sig']} is not played"
         if verb not in CALLS and verb not in VERBS | _DIRECTORS_VERBS | SEES_DENTRIES:
             return f"{verb} is not played"
     return None
@@ -56,9 +57,10 @@ async def play(scenario: Scenario) -> list[Answer]:
     with warnings.catch_warnings():
         # Some scenarios are mistakes, which the library says so of.
         warnings.simplefilter("ignore", RuntimeWarning)
-        async with ProcFS() as proc, anyio.create_task_group() as tasks:
-            furnish(proc)
-            player = Player(proc, tasks)
+        warnings.simplefilter("ignore", ResourceWarning)
+        async with Library() as library, anyio.create_task_group() as tasks:
+            furnish(library.proc)
+            player = Player(library, tasks)
             answers += [await player.step(step) for step in scenario.steps]
             await player.end()
     return answers
@@ -67,9 +69,9 @@ async def play(scenario: Scenario) -> list[Answer]:
 class Player:
     """The director, the actors it has made, and what they have finished."""
 
-    def __init__(self, proc: ProcFS, tasks: TaskGroup) -> None:
-        self.kernel = Kernel(proc)
-        self.machine = Machine(proc, self.kernel)
+    def __init__(self, library: Library, tasks: TaskGroup) -> None:
+        self.kernel = Kernel(library, tasks)
+        self.machine = Machine(library.proc, self.kernel)
         self._tasks = tasks
         self._main = Process()
         self._finished: dict[int, Result] = {}
@@ -129,10 +131,12 @@ class Player:
                 return await self.kernel.perform(verb, args)
 
     def _signal(self, actor: Actor, name: str) -> None:
-        actor.signal(name)
-        if actor.killed and not actor.busy:
+        if actor.ended:
+            return
+        if name == "KILL" and not actor.busy:
             # Something to be killed in.
-            actor.hand(Step(-1, actor.name, "nop", {}, "", Answer({})))
+            actor.hand(_implied(actor, "nop"))
+        actor.signal(name)
 
     # -- the actors ------------------------------------------------------------------------------
 
@@ -147,22 +151,33 @@ class Player:
 
     async def _act(self, actor: Actor) -> None:
         CURRENT.set(actor)
-        while not actor.ended:
-            step = await actor.next_step()
-            result = await self._until_not_restarted(actor, step)
-            if actor.killed:
-                actor.ended = True
-                await actor.process.close_all()
-                result = {"killed": "SIGKILL"}
-            self._finished[step.number] = {"actor": actor.name} | result
-            actor.steps.popleft()
+        with actor.life:
+            while not actor.ended:
+                await self._take(actor, await actor.next_step())
+        if not actor.ended:
+            await self._die(actor)
+
+    async def _take(self, actor: Actor, step: Step) -> None:
+        await actor.while_stopped()
+        result = await self._until_not_restarted(actor, step)
+        if not actor.ended:
+            await checkpoint_if_cancelled()
+        self._finish(actor, result)
+
+    async def _die(self, actor: Actor) -> None:
+        result = await self._attempt(actor, _implied(actor, "exit"))
+        self._finish(actor, {"killed": "SIGKILL"} if "exited" in result else result)
+        actor.steps.clear()
+
+    def _finish(self, actor: Actor, result: Result) -> None:
+        self._finished[actor.steps.popleft().number] = {"actor": actor.name} | result
 
     async def _until_not_restarted(self, actor: Actor, step: Step) -> Result:
         while True:
             result = await self._attempt(actor, step)
-            interrupted = actor.signals and result.get("errno") == str(ERESTARTSYS)
-            restart = actor.deliver()
-            if not interrupted:
+            signalled = actor.interrupts("intr")
+            restart = await actor.deliver()
+            if not signalled or result.get("errno") != str(ERESTARTSYS):
                 return result
             if not restart:
                 return failed(EINTR)
@@ -176,5 +191,12 @@ class Player:
             if isinstance(exc, HandlerError) and exc.call == "open":
                 self.kernel.refused(exc.errno or 0)
             return failed(exc.errno or 0)
+        except UseAfterFreeError as exc:
+            return {"freed": f"{exc.handler} of {exc.entry}", "module": exc.module}
         except Exception as exc:
             return {"raised": repr(exc)}
+
+
+def _implied(actor: Actor, verb: str) -> Step:
+    """Make a step that no scenario has."""
+    return Step(-1, actor.name, verb, {"code": "0"}, "", Answer({}))

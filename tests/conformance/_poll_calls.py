@@ -7,7 +7,7 @@ import select as select_module
 from errno import EEXIST, EINTR, EPERM
 from typing import TYPE_CHECKING, Final
 
-from ._actors import Sleep
+from ._actors import ERESTARTSYS, Sleep
 from ._calls import Args, Caller, system_call
 from ._kernel import POLL_TABLE, Waiter
 from ._words import Result, name_mask, number, poll_mask
@@ -52,8 +52,8 @@ class _Nap:
     @property
     def over(self) -> bool:
         """Whether there is no time left; a signal puts an end to it too."""
-        if self._actor.signals:
-            raise OSError(EINTR, "a signal came")
+        if self._actor.interrupts("intr"):
+            raise OSError(EINTR if self._actor.signals else ERESTARTSYS, "a signal came")
         return self._over
 
     async def take(self, waiters: list[Waiter]) -> None:

@@ -1,5 +1,5 @@
 """
-What our four decisions make of Linux's answer to a step.
+What our decisions make of Linux's answer to a step.
 
 A rule gets what has happened so far and what is expected of the step, and returns what must be
 expected instead; the same object if it has nothing to say. It tells our whole answer from the
@@ -10,24 +10,32 @@ nothing, and Linux's answer stands.
 2. ``remove_subtree`` closes the whole subtree at once.
 3. The loser of two concurrent removals joins.
 4. There is no dentry or inode cache.
+5. Who is killed is gone at once. A removal or an unload it was in goes on without it; what it
+   was loading is undone.
+6. Code of a module that is gone is never run: an error says so. What a module forgets to remove
+   when it goes, is removed.
 """
 
 from __future__ import annotations
 
 import os
+from collections import Counter
 from dataclasses import dataclass, replace
 from errno import EDEADLK, EEXIST, ENOENT
 from itertools import pairwise
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from aiopde import DEFAULT_POLLMASK
 
-from ._calls import latin
+from ._calls import DEVICES, latin
 from ._history import OURS_ALONE, Found, History, Node, Removal
 from ._kernel import REMOVALS
 from ._path_calls import wanted
 from ._scenario import Answer, Event, Step
-from ._words import Result, name_mask, number, open_flags, poll_mask, shown, to_bytes
+from ._words import Result, decode, name_mask, number, open_flags, poll_mask, shown, to_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _PATH_VERBS: Final = frozenset(
     {"open", "stat", "lstat", "access", "listdir", "chmod", "chown", "truncate", "readlink"}
@@ -47,6 +55,21 @@ _DEAD: Final = {
     "reopen": "ENOENT",
 }
 """What a removed entry answers; poll has an answer of its own, and the rest do not ask it."""
+_HANDLERS: Final = {
+    "read": "read",
+    "pread": "read",
+    "readv": "read",
+    "lseek": "lseek",
+    "open": "open",
+    "close": "release",
+}
+"""By verb: the handler of a device that it gets to."""
+_IDLE: Final = -1
+"""The number of the step in which an idle actor is killed: one that joins, in Linux, is that."""
+_GOES_ON: Final = REMOVALS | {"insmod", "rmmod"}
+"""Verbs whose work goes on when who began it is killed."""
+_DIED: Final[Result] = {"died": True}
+"""A kernel oops has ended the thread."""
 # Refusals that come before the entry is asked, there or gone.
 _BEFORE: Final = frozenset({"EBADF", "EISDIR", "ESPIPE", "EACCES", "EFAULT", "EINVAL", "ENODEV"})
 
@@ -199,6 +222,11 @@ def rule_closed_entry_refuses(history: History, step: Step, expected: Expected) 
         return expected
     if not expected.answer.events and expected.answer.res.get("errno") in _BEFORE:
         return expected
+    return _refuse(step, expected)
+
+
+def _refuse(step: Step, expected: Expected) -> Expected:
+    """Let a call find nobody who answers it."""
     if step.verb == "poll":
         mask = DEFAULT_POLLMASK & poll_mask(step.args["events"])
         res: Result = {"ret": int(mask != 0), "revents": name_mask(mask)}
@@ -317,11 +345,11 @@ def rule_removal_of_oneself_is_refused(
         node, inside = history.target(*act), history.nodes[handler.ent]
         covered = [node] if enter.op == "remove_entry" else node and node.subtree()
         if node is not None and not node.gone and inside in (covered or ()):
-            return _refuse(history, step, expected, index)
+            return _refuse_removal(history, step, expected, index)
     return expected
 
 
-def _refuse(history: History, step: Step, expected: Expected, index: int) -> Expected:
+def _refuse_removal(history: History, step: Step, expected: Expected, index: int) -> Expected:
     """Refuse the removal that begins after *index*: Linux finds nothing to remove, or hangs."""
     log = expected.answer.events
     subtree = log[index + 1].op == "remove_subtree"
@@ -374,6 +402,142 @@ def rule_attributes_are_true(history: History, step: Step, expected: Expected) -
     return expected if res == expected.answer.res else expected.but(res=res)
 
 
+# -- decision 5: to be killed is to be cancelled ---------------------------------------------------
+
+
+def rule_killed_actor_is_gone_at_once(history: History, step: Step, expected: Expected) -> Expected:
+    """Who is killed waits for nothing, and closes its files; what it was removing goes on."""
+    expected = _without_the_killed(history, step, expected)
+    if step.verb != "signal" or step.args["sig"] != "KILL":
+        return expected
+    actor, answer = step.args["actor"], expected.answer
+    call = history.waiting(actor)
+    if call is None or call.number in answer.done or not _is_cancelled(history, call):
+        return expected
+    killed = {"actor": actor, "killed": "SIGKILL"}
+    done, events = dict(answer.done), answer.events
+    if done.pop(_IDLE, None) != killed:
+        events += tuple(_releases(history, actor))
+    done[call.number] = killed
+    return expected.but(done=done, blocked=answer.blocked - {actor}, events=events)
+
+
+def _releases(history: History, actor: str) -> Iterator[Event]:
+    """Yield what an actor's end makes happen."""
+    for file in history.exclusive_files(actor):
+        if file.node.does("release"):
+            enter = Event(actor, file.node.key, "release", "enter", file.label)
+            yield from (enter, replace(enter, phase="exit", ret=0))
+
+
+def _is_cancelled(history: History, call: Step) -> bool:
+    """Tell whether a call that has not noticed in Linux waits for what another does."""
+    if call.verb in _GOES_ON:
+        return True
+    return call.verb not in {"close", "exit", "munmap"} and call.actor not in history.asleep
+
+
+def _without_the_killed(history: History, step: Step, expected: Expected) -> Expected:
+    """Leave out that those whom we have seen die are still there, and what they close later."""
+    answer, early = expected.answer, history.killed_early
+    if step.verb == "blocked" and step.args["actor"] in early:
+        answer = replace(answer, res={"blocked": False})
+    if not early:
+        return expected
+    silent = {actor for actor, call in early.items() if call.verb not in _GOES_ON}
+    over = Counter(history.closed_early)
+    events = [event for event in answer.events if event.by not in silent]
+    events = [event for event in events if not _take_one(over, event)]
+    ended = {call.number for call in early.values()}
+    done = {number: res for number, res in answer.done.items() if number not in ended}
+    blocked = answer.blocked - early.keys()
+    answer = replace(answer, events=tuple(events), done=done, blocked=blocked)
+    return replace(expected, answer=answer)
+
+
+def _take_one(over: Counter[tuple[str, int | None, str]], event: Event) -> bool:
+    """Tell whether a release has taken place already, and take it off the list."""
+    key = event.ent, event.file, event.phase
+    if event.op != "release" or not over[key]:
+        return False
+    over[key] -= 1
+    return True
+
+
+def rule_cancelled_load_is_undone(history: History, step: Step, expected: Expected) -> Expected:
+    """Who is killed has loaded nothing, though the init of it has come to its end."""
+    if step.args.get("mod") not in history.undone:
+        return expected
+    if step.verb == "modstate":
+        return expected.but(res={"state": "absent"})
+    return expected.failing(step, "ENOENT") if step.verb == "rmmod" else expected
+
+
+# -- decision 6: freed code is not run -------------------------------------------------------------
+
+
+def rule_freed_code_is_an_error(history: History, step: Step, expected: Expected) -> Expected:
+    """A call that reaches code of a module that is gone: an error, and nobody dies of it."""
+    answer = expected.answer
+    if answer.res == _DIED:
+        expected = _unless_freed(history, step, expected)
+    done, events = dict(answer.done), answer.events
+    for call in history.unfinished.values():
+        device, died = history.device(call), {"actor": call.actor} | _DIED
+        if device is not None and done.get(call.number) == died:
+            done[call.number] = {"actor": call.actor} | _freed(device, _HANDLERS[call.verb])
+            events = _let_end(history, call, events)
+    return expected if done == answer.done else expected.but(done=done, events=events)
+
+
+def _unless_freed(history: History, step: Step, expected: Expected) -> Expected:
+    device, file = history.device(step), history.descriptor(step)
+    if device is None:
+        return expected
+    if step.verb == "close" and file is not None and file.held > 1:
+        return expected.but(res={"ret": 0})
+    if step.verb in _HANDLERS:
+        return expected.but(res=_freed(device, _HANDLERS[step.verb]))
+    return _refuse(step, expected)
+
+
+def _freed(node: Node, handler: str) -> Result:
+    return {"freed": f"{handler} of {DEVICES}{node.name}", "module": node.key}
+
+
+def _let_end(history: History, call: Step, events: tuple[Event, ...]) -> tuple[Event, ...]:
+    """Let the handler of a call return: only then is it seen that there is nowhere to return to."""
+    last = max(index for index, event in enumerate(events) if event.by == call.actor)
+    ret = _usual_result(history, call, events[last].op).get("ret", 0)
+    leave = replace(events[last], phase="exit", arg=None, ret=ret)
+    return (*events[: last + 1], leave, *events[last + 1 :])
+
+
+def rule_forgotten_entry_is_removed(history: History, step: Step, expected: Expected) -> Expected:
+    """What a module has not removed is removed after its exit, as if that had done it."""
+    answer = expected.answer
+    if step.verb == "rmmod" and answer.res == {"ret": 0}:
+        node = history.forgets(step.args["mod"])
+        files = [] if node is None else history.open_files(node)
+        releases = [_run(step, each.node, "release", None, 0) for each in files]
+        events = (*answer.events, *(event for pair in releases for event in pair))
+        return expected.but(events=events) if releases else expected
+    if step.verb == "listdir" and "names" in answer.res and _lists_root(step):
+        names = [each for each in answer.res["names"] if each[0] not in history.forgotten]
+        return expected.but(res={"names": names})
+    if step.verb == "remove_entry" and "parent" not in step.args:
+        missing = decode(step.args["name"]) in history.forgotten
+        return expected.but(refusals=(ENOENT,)) if missing else expected
+    file = history.descriptor(step)
+    if step.verb == "close" and file is not None and file.node in history.forgotten.values():
+        return expected.at_once(step.actor, {"ret": 0})
+    return expected
+
+
+def _lists_root(step: Step) -> bool:
+    return step.args["path"].rstrip("/") == "/proc"
+
+
 RULES: Final = (
     rule_attributes_are_true,
     rule_removal_of_oneself_is_refused,
@@ -389,6 +553,10 @@ RULES: Final = (
     rule_loser_joins,
     rule_joined_actor_sleeps,
     rule_joined_actor_returns,
+    rule_killed_actor_is_gone_at_once,
+    rule_cancelled_load_is_undone,
+    rule_freed_code_is_an_error,
+    rule_forgotten_entry_is_removed,
 )
 """All of them, in the order in which they are asked."""
 

@@ -1,0 +1,71 @@
+"""References to a module that come and go, while it is unloaded (B30)."""
+
+from __future__ import annotations
+
+import itertools
+from errno import EWOULDBLOCK
+from typing import TYPE_CHECKING
+
+import anyio
+import pytest
+from anyio import create_task_group, wait_all_tasks_blocked
+
+from aiopde import Kernel, ModuleState
+from tests.helpers import start
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+ORDERS = sorted(set(itertools.permutations(["get", "put", "rmmod", "get", "put"])))
+
+
+@pytest.mark.parametrize("order", ORDERS, ids="-".join)
+async def test_unload_wins_or_the_reference_does(order: tuple[str, ...]) -> None:
+    """
+    In every order: rmmod succeeds if nobody has a reference then, and nobody gets one after.
+    """
+
+    async def main(kernel: Kernel) -> AsyncIterator[None]:
+        yield
+
+    async with Kernel() as kernel:
+        module = await kernel.insmod(main)
+        held = 0
+        for step in order:
+            if step == "get":
+                got = module.try_get()
+                assert got == (module.state is ModuleState.LIVE)
+                held += got
+            elif step == "put" and held:
+                module.put()
+                held -= 1
+            elif step == "rmmod" and held:
+                with pytest.raises(OSError) as caught:
+                    await kernel.rmmod("main")
+                assert caught.value.errno == EWOULDBLOCK
+                assert module.refcnt == held
+            elif step == "rmmod":
+                await kernel.rmmod("main")
+                assert module.refcnt == -1
+        assert module.refcnt in {held, -1}
+
+
+async def test_no_reference_while_exit_runs() -> None:
+    """
+    An unload that has begun cannot be held up by a reference.
+    """
+    may_exit = anyio.Event()
+
+    async def main(kernel: Kernel) -> AsyncIterator[None]:
+        yield
+        await may_exit.wait()
+
+    async with Kernel() as kernel, create_task_group() as tg:
+        module = await kernel.insmod(main)
+        assert module.try_get()
+        module.put()
+        rmmod = await start(tg, kernel.rmmod, "main")
+        assert not module.try_get()
+        may_exit.set()
+        await wait_all_tasks_blocked()
+        assert rmmod.done

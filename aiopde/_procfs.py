@@ -135,7 +135,7 @@ class ProcFS:
         assert self._tasks is not None
         errors: list[Exception] = []
         cancelled: BaseException | None = None
-        with anyio.CancelScope(shield=True):
+        with anyio.CancelScope(shield=True):  # noqa: ASYNC912  it waits if there is reason to
             for removal in self._begin_all():
                 cancelled = await self._see_through(removal, errors) or cancelled
         if errors:
@@ -158,8 +158,8 @@ class ProcFS:
             except OSError as timeout:
                 errors.append(timeout)
                 break
-            except anyio.get_cancelled_exc_class() as exc:  # Task.cancel(), which heeds no shield
-                cancelled = exc
+            except anyio.get_cancelled_exc_class() as exc:  # noqa: ASYNC103  raised at the end
+                cancelled = exc  # by Task.cancel(), which heeds no shield
         self._end(removal)
         return cancelled
 

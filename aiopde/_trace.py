@@ -79,7 +79,8 @@ class trace:
         exc: BaseException | None,
         tb: TracebackType | None,
     ) -> None:
-        sinks.remove(self._sink)
+        # Not remove(), which would take out another one that is equal.
+        del sinks[next(i for i, sink in enumerate(sinks) if sink is self._sink)]
         if not sinks:
             _switch(on=False)
 

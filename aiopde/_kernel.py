@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 # How long calls that were cancelled at the end of the grace have to end.
 UNWIND: Final = 1.0
+# How long an init waits for that of a module it depends on, in seconds, as in Linux.
+PATIENCE: Final = 30.0
 
 
 @final
@@ -231,8 +233,9 @@ class Kernel:
         Raises:
             OSError: ``EEXIST``: there is one of that name; ``EBUSY``: there is one and it is
                 going, or it was just loading and did not come to live, or a module that this one
-                depends on is still loading; ``ENOENT``: one that it depends on is not there, or
-                there is no such file; ``ENOEXEC``: no module; ``EINTR``: the kernel was left.
+                depends on is still loading after 30 s; ``ENOENT``: one that it depends on is not
+                there, or there is no such file; ``ENOEXEC``: no module; ``EINTR``: the kernel
+                was left.
             Exception: Whatever init raised. Exit does not run then; what init registered is
                 removed, and its background tasks are cancelled, before this raises.
 
@@ -400,11 +403,15 @@ class Kernel:
             raise
 
     async def _resolve(self, module: Module, name: str, *, probe: bool) -> Module:
-        """Find a module that another depends on (``resolve_symbol``)."""
+        """Find a module that another depends on, once it is loaded (``resolve_symbol_wait``)."""
         if probe:
             await self._modprobe(name, {}, module)
             module.waits_for = None
         needed = self._table.get(name)
+        if needed is not None and not needed.settled.is_set():
+            with anyio.move_on_after(PATIENCE):
+                await needed.settled.wait()
+            needed = self._table.get(name)
         if needed is None or needed.state is ModuleState.GOING:
             raise error(ENOENT, module.name, f"it depends on {name!r}, which is not loaded")
         if needed.state is not ModuleState.LIVE:

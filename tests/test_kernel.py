@@ -612,8 +612,24 @@ class TestDepends:
 
     async def test_still_loading(self) -> None:
         """
-        A dependency whose init still runs is EBUSY.
+        A dependency whose init still runs is waited for.
         """
+        driver = Driver()
+        driver.init_may_end = anyio.Event()
+        async with Kernel() as kernel, create_task_group() as tg:
+            await start(tg, kernel.insmod, driver.main, "pdemod")
+            user = await start(tg, kernel.insmod, pdedep)
+            assert [info.state.name for info in kernel.lsmod()] == ["COMING"]
+            driver.init_may_end.set()
+            await wait_all_tasks_blocked()
+            assert user.done
+            assert [info.state.name for info in kernel.lsmod()] == ["LIVE", "LIVE"]
+
+    async def test_loading_for_too_long(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """
+        But not for ever: then it is EBUSY.
+        """
+        monkeypatch.setattr("aiopde._kernel.PATIENCE", 0.0)
         driver = Driver()
         driver.init_may_end = anyio.Event()
         async with Kernel() as kernel, create_task_group() as tg:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections import deque
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NoReturn
 
 import anyio
 
 from aiopde import Credentials
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Awaitable, Callable, Iterator
 
     from aiopde import Mapping, ProcFile
 
@@ -126,6 +126,7 @@ class Actor:
         self._stopped = False
         self._continued = anyio.Event()
         self._sleep: Sleep | None = None
+        self._wait: anyio.CancelScope | None = None
         self._handed = anyio.Event()
 
     @property
@@ -157,6 +158,16 @@ class Actor:
             self._sleep = None
         return sleep.reason
 
+    async def wait_to_fail(self, call: Callable[[], Awaitable[object]]) -> NoReturn:
+        """Make a call that waits for somebody else to say why it fails, until a signal comes."""
+        self._wait = scope = anyio.CancelScope()
+        try:
+            with scope:
+                await call()
+        finally:
+            self._wait = None
+        raise OSError(ERESTARTSYS, "a signal came")
+
     def interrupts(self, mode: str) -> bool:
         """Tell whether something has come that ends such a sleep. An exit, nothing ends."""
         if self.ended or mode == "unint":
@@ -180,6 +191,8 @@ class Actor:
                 pass
         if self._sleep is not None and self.interrupts(self._sleep.mode):
             self._sleep.wake("interrupted")
+        if self._wait is not None and self.interrupts("intr"):
+            self._wait.cancel()
         if self.killed:
             self.life.cancel()
 

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import anyio
 
-from aiopde import Credentials, ProcFile
-from aiopde._cdev import Cdev
+from aiopde import Cdev, Credentials, ProcFile
 
 from ._actors import SharedMapping
 from ._calls import Args, Caller, system_call

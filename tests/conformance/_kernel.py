@@ -23,8 +23,7 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup
 
-    from aiopde import File, ProcDirEntry, SeqFile
-    from aiopde._kernel import Kernel as Library
+    from aiopde import File, Kernel as Library, ProcDirEntry, SeqFile
 
 PAGE: Final = 4096
 DEFAULT_MASK: Final = select.POLLIN | select.POLLRDNORM

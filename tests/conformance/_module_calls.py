@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from errno import EBADF, EPERM
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from ._calls import Args, Caller, system_call
@@ -24,7 +25,10 @@ async def insmod(call: Caller, args: Args) -> Result:
         raise OSError(EBADF, "there is no such file to load it from")
     _refuse_unprivileged(call)
     given = parameters(program, args.get("params", ""))
-    await kernel.library.insmod(program, name, probe=kernel.registrations[name], **given)
+    load = partial(kernel.library.insmod, program, name, probe=kernel.registrations[name], **given)
+    if kernel.library.find_module(name) is not None:
+        await call.actor.wait_to_fail(load)
+    await load()
     return {"ret": 0}
 
 

@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 
-from aiopde import ProcOps
-from aiopde._kmod import depends
-from aiopde._module import this_module
+from aiopde import ProcOps, depends, this_module
 
 from ._kernel import MODULE_DATA, Registration, checked, seek
 from ._words import decode, number
@@ -17,8 +15,7 @@ from ._words import decode, number
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
-    from aiopde import File, ProcDirEntry
-    from aiopde._kernel import Kernel as Library
+    from aiopde import File, Kernel as Library, ProcDirEntry
 
     Program = Callable[..., AsyncGenerator[None]]
 

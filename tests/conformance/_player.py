@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING, Final
 import anyio
 from anyio.lowlevel import checkpoint_if_cancelled
 
-from aiopde import HandlerError
-from aiopde._kernel import Kernel as Library
-from aiopde._module import UseAfterFreeError
+from aiopde import HandlerError, Kernel as Library, UseAfterFreeError
 
 from . import _file_calls, _module_calls, _path_calls, _poll_calls, _vfs_calls
 from ._actors import CURRENT, ERESTARTSYS, Actor, Process
@@ -61,8 +59,10 @@ async def play(scenario: Scenario) -> list[Answer]:
         async with Library() as library, anyio.create_task_group() as tasks:
             furnish(library.proc)
             player = Player(library, tasks)
-            answers += [await player.step(step) for step in scenario.steps]
-            await player.end()
+            try:
+                answers += [await player.step(step) for step in scenario.steps]
+            finally:
+                await player.end()
     return answers
 
 

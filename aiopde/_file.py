@@ -102,7 +102,7 @@ class ProcFile(AsyncResource):
             if file._in_use == 1 and file._queue is None:
                 file._in_use = 0
             elif file.leave_position():
-                await file.release()
+                await file.release_late()
         return data
 
     # The long way, for calls that may be killed: those run in a cancel scope of their own.
@@ -166,7 +166,7 @@ class ProcFile(AsyncResource):
             if file._in_use == 1 and file._queue is None:
                 file._in_use = 0
             elif file.leave_position():
-                await file.release()
+                await file.release_late()
         return taken
 
     async def _write_run(self, data: bytes) -> int:

@@ -52,6 +52,7 @@ _FUNCTIONS: Final[dict[Callable[..., object], tuple[str, str | None]]] = {
 _ASIDES: Final = (
     File.take_position,
     File.leave_position_and_release,
+    File.release_late,
     File.release,
     File.run_open,
     _file._release_one_shot,
@@ -195,7 +196,7 @@ def find_cycle(removal: Removal, event: anyio.Event) -> list[str] | None:
         return None
     look = _Look()
     # Who asks is awake, and so does not seem to wait for what it does wait for.
-    look.waiters[me].removals = [(removal, _goal(removal, event))]
+    look.waiters[me].removals = [(removal, goal_of(removal, event))]
     suspects = look.suspects()
     rest = max(_REST, _REST_PER_LOOK * (time.perf_counter() - began))
     _latest_look.set((now + rest, suspects))
@@ -292,8 +293,8 @@ class _Look:
                 yield from self._calls_in_the_way(other, other.root)
 
 
-def _goal(removal: Removal, event: anyio.Event) -> ProcDirEntry:
-    """Return what is gone when who waits for *event* goes on: a joiner need not want it all."""
+def goal_of(removal: Removal, event: anyio.Event) -> ProcDirEntry:
+    """Return what is gone when who waits for *event* goes on: who joins need not want it all."""
     return next((entry for entry, e in removal._events.items() if e is event), removal.root)
 
 
@@ -301,7 +302,7 @@ def _awaited_removals(frames: Sequence[FrameType]) -> Iterator[tuple[Removal, Pr
     for frame in frames:
         if frame.f_code is Removal.wait.__code__:
             removal: Removal = frame.f_locals["self"]
-            yield removal, _goal(removal, frame.f_locals["event"])
+            yield removal, goal_of(removal, frame.f_locals["event"])
 
 
 def _awaited_tasks(frame: FrameType) -> set[int]:

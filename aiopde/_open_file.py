@@ -12,7 +12,7 @@ import anyio
 
 from ._entry import KillableEntry
 from ._errors import EntryRemovedError, HandlerError, bad_file, error
-from ._trace import emit, sinks
+from ._trace import emit, logger, sinks
 from ._usecount import BIAS
 from ._wait import Wakeup, poll_table
 
@@ -229,7 +229,7 @@ class File:
     async def leave_position_and_release(self) -> None:
         """Let such a call out; release the file if nobody else will."""
         if self.leave_position():
-            await self.release()
+            await self.release_late()
 
     def leave_shared(self) -> bool:
         """Let a call out that did not use the position. True: release the file."""
@@ -252,7 +252,7 @@ class File:
             return await self.run(op, *args)
         finally:
             if self.leave_shared():
-                await self.release()
+                await self.release_late()
 
     async def call_at_position(self, op: str, *args: Any) -> Any:
         """Run a handler that uses the position, inside the guard."""
@@ -396,6 +396,17 @@ class File:
                 await self.run_release()
         else:
             self.release_now()
+
+    async def release_late(self) -> None:
+        """
+        Release after the last call, for a close that was over before: nobody waits for that.
+
+        What the release handler raises is logged, since the call has a result of its own.
+        """
+        try:
+            await self.release()
+        except Exception:
+            logger.exception("the release handler of %s failed", self.entry.path)
 
     def completion(self) -> anyio.Event:
         """Return what is set when the release that has begun is over."""

@@ -134,10 +134,10 @@ class ProcFS:
     ) -> None:
         assert self._tasks is not None
         errors: list[Exception] = []
-        cancelled: BaseException | None = None
+        interrupted: BaseException | None = None
         with anyio.CancelScope(shield=True):  # noqa: ASYNC912  it waits if there is reason to
             for removal in self._begin_all():
-                cancelled = await self._see_through(removal, errors) or cancelled
+                interrupted = await self._see_through(removal, errors) or interrupted
         if errors:
             # Nothing may go on after this: what still waits does so in vain.
             for scope in self._finishers:
@@ -145,23 +145,27 @@ class ProcFS:
         # Not told of *exc*, which the group would wrap; whoever it ran has ended by now.
         await self._tasks.__aexit__(None, None, None)
         self._raise(errors, exc)
-        if cancelled is not None and not isinstance(exc, anyio.get_cancelled_exc_class()):
-            raise cancelled
+        if interrupted is not None and type(exc) is not type(interrupted):
+            raise interrupted
 
     async def _see_through(self, removal: Removal, errors: list[Exception]) -> BaseException | None:
-        """Run a removal to its end; return what asyncio's own cancellation threw meanwhile."""
-        cancelled: BaseException | None = None
+        """Run a removal to its end, whatever comes; return what is not to be kept from the user."""
+        interrupted: BaseException | None = None
         watch = self._watch(removal, None)
         while not removal.done:
             try:
-                await removal.run(watch.wait)
+                # With a grace in a task of its own, so that it can be left if it does not end.
+                if self._grace is None:
+                    await removal.run(watch.wait)
+                else:
+                    await self._go_on(removal, watch)
             except OSError as timeout:
                 errors.append(timeout)
                 break
-            except anyio.get_cancelled_exc_class() as exc:  # noqa: ASYNC103  raised at the end
-                cancelled = exc  # by Task.cancel(), which heeds no shield
+            except BaseException as exc:  # noqa: ASYNC103  raised at the end
+                interrupted = exc  # SystemExit, or Task.cancel(), which heeds no shield
         self._end(removal)
-        return cancelled
+        return interrupted
 
     def _begin_all(self) -> list[Removal]:
         removals = [self._begin(self.root)]
@@ -494,23 +498,26 @@ class ProcFS:
     async def _complete(self, removal: Removal, grace: float | None) -> None:
         """Run a removal here, as far as that goes; what is left goes on in the task group."""
         try:
-            obstacle = removal.advance()
-            if obstacle is None:
-                self._end(removal)
-                if not removal.root.fast_acquire:
-                    await checkpoint()
-                return
-            watch = self._watch(removal, grace)
-            while isinstance(obstacle, anyio.Event):
-                await watch.wait(obstacle)
-                obstacle = removal.advance()
+            if removal.advance() is not None:
+                await self._go_on(removal, self._watch(removal, grace))
+            elif not removal.root.fast_acquire:
+                await checkpoint()
         except BaseException:
             if not removal.done:
                 self._hand_over(removal)
             raise
-        if obstacle is None:
-            self._end(removal)
-        else:  # a release handler that must not be cancelled, as this task may be
+        finally:
+            if removal.done:
+                self._end(removal)
+
+    async def _go_on(self, removal: Removal, watch: Watch) -> None:
+        """Wait for what is in the way of a removal, until there is nothing more."""
+        obstacle = removal.advance()
+        while isinstance(obstacle, anyio.Event):
+            await watch.wait(obstacle)
+            obstacle = removal.advance()
+        if obstacle is not None:
+            # A release handler that might wait must not be cancelled, as this task may be.
             self._hand_over(removal)
             await watch.wait(removal.event(removal.root))
 
@@ -521,6 +528,9 @@ class ProcFS:
     def _hand_over(self, removal: Removal) -> None:
         # The new task's context is a copy of this one's: release handlers see the remover's.
         assert self._tasks is not None
+        if removal.in_background:
+            return
+        removal.in_background = True
         self._tasks.start_soon(self._finish, removal, name=f"removal of {removal.root.path}")
 
     async def _finish(self, removal: Removal) -> None:

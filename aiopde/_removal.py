@@ -37,7 +37,16 @@ class Removal:
     Linux: ``remove_proc_subtree``, fs/proc/generic.c; ``proc_entry_rundown``, fs/proc/inode.c.
     """
 
-    __slots__ = ("_current", "_drained", "_events", "_failures", "_others", "reported", "root")
+    __slots__ = (
+        "_current",
+        "_drained",
+        "_events",
+        "_failures",
+        "_others",
+        "in_background",
+        "reported",
+        "root",
+    )
 
     def __init__(self, root: ProcDirEntry, pending: Iterable[Removal]) -> None:
         self.root = root
@@ -48,6 +57,8 @@ class Removal:
         self._failures: list[tuple[ProcDirEntry, Exception]] = []
         # The entry whose last call was seen to be out.
         self._drained: ProcDirEntry | None = None
+        # Whether a task of the tree's sees to it.
+        self.in_background = False
         # Whether the hung-task report was given.
         self.reported = False
         # Removals, by somebody else, of what was or is below the root: the directories that they

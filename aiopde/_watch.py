@@ -10,7 +10,7 @@ import anyio
 
 from ._entry import KillableEntry
 from ._errors import error
-from ._holders import find_cycle, holders, own_sites
+from ._holders import find_cycle, goal_of, holders, own_sites
 from ._removal import is_below
 from ._trace import logger
 
@@ -118,13 +118,13 @@ class Watch:
             self._hung_at = math.inf
             self._report(now - self._began)
         if now >= self._grace_at:
-            self._end_grace(now)
+            self._end_grace(goal_of(self._removal, event), now)
 
     def _refuse_cycle(self, event: anyio.Event) -> None:
         cycle = find_cycle(self._removal, event)
         if cycle is not None:
             why = "the removal waits for itself:\n  " + "\n  ".join(cycle)
-            raise error(EDEADLK, self._removal.root.path, why)
+            raise error(EDEADLK, goal_of(self._removal, event).path, why)
 
     def _report(self, waited: float) -> None:
         root = self._removal.root
@@ -133,20 +133,24 @@ class Watch:
             inside = _list(holders(root))
             logger.warning("removal of %s has waited for %.1f s, for %s", root.path, waited, inside)
 
-    def _end_grace(self, now: float) -> None:
-        inside = holders(self._removal.root)
-        stubborn = [holder for holder in inside if self._killed or not holder.killable]
-        kill_calls(self._removal)
-        if stubborn or not inside:
-            path = self._removal.root.path
-            raise RemovalTimeoutError(path, now - self._began, tuple(stubborn))
+    def _end_grace(self, goal: ProcDirEntry, now: float) -> None:
+        inside = holders(goal)
+        stubborn = tuple(holder for holder in inside if self._killed or not holder.killable)
+        kill_calls(self._removal, goal)
+        if stubborn or self._killed:
+            raise RemovalTimeoutError(goal.path, now - self._began, stubborn)
+        # Also if nobody is inside: a release may just be about to begin, in another task.
         self._killed = True
         self._grace_at = now + _UNWIND
 
 
-def kill_calls(removal: Removal) -> None:
-    """Cancel the calls inside what is not gone yet, where they may be. Not a checkpoint."""
+def kill_calls(removal: Removal, goal: ProcDirEntry | None = None) -> None:
+    """
+    Cancel the calls inside what is not gone yet, where they may be. Not a checkpoint.
+
+    With *goal* only those inside of that, and below it.
+    """
     for entry in removal.remaining():
-        if isinstance(entry, KillableEntry):
+        if isinstance(entry, KillableEntry) and is_below(entry, goal or removal.root):
             for scope in entry.scopes:
                 scope.cancel()

@@ -614,11 +614,16 @@ class TestDepends:
         """
         A dependency whose init still runs is waited for.
         """
+
+        @depends("pdemod")
+        async def needs_it(kernel: Kernel) -> AsyncIterator[None]:
+            yield
+
         driver = Driver()
         driver.init_may_end = anyio.Event()
         async with Kernel() as kernel, create_task_group() as tg:
             await start(tg, kernel.insmod, driver.main, "pdemod")
-            user = await start(tg, kernel.insmod, pdedep)
+            user = await start(tg, kernel.insmod, needs_it)
             assert [info.state.name for info in kernel.lsmod()] == ["COMING"]
             driver.init_may_end.set()
             await wait_all_tasks_blocked()

@@ -230,7 +230,7 @@ class TestRefused:
         assert coroutine.cr_frame is None
 
 
-class TestOf:
+class TestOfAnObject:
     async def test_takes_the_methods_named_like_ops(self) -> None:
         """
         The methods of an object become the handlers; its other parts are its own business.

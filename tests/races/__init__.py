@@ -36,8 +36,8 @@ B15  a directory has a table of its own, which is empty: there is no union to co
 B19  what somebody still walks through is not freed: Python's references
 B23  there is no splice
 B24  what is created first and removed last is the caller's choice
-B27  nothing is cancelled by a removal unless it is given a grace: tests of that
-B30  the bias is added in one step, and never taken back
+B27  a removal cancels no call, unless it was given a grace (elsewhere)
+B30  the bias is added in one step and never taken back; a module's count is test_put_vs_rmmod
 B32  permanence is part of the table, and never set afterwards
 
 A1, A2, A3 and I4 are test_cancel_vs_remove; A6, A7 by name in the files above.

@@ -221,7 +221,7 @@ class Stage:
         """Let an actor make a call, from the next turn of the loop on."""
         assert name not in self.actors
         self.actors[name] = Actor()
-        self._group.start_soon(self._act, name, call, args)
+        self._group.start_soon(self._act, name, call, args, name=name)
 
     async def start_after(
         self, turns: int, name: str, call: Callable[..., Awaitable[Any]], *args: Any

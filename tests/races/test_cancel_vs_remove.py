@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,6 +15,8 @@ from ._stage import DATA, HOST, Stage
 from ._sweep import cancel_everywhere
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from aiopde import ProcDirEntry
 
     from ._sweep import Scenario
@@ -34,6 +38,19 @@ async def reading(s: Stage) -> None:
     for name in ("reader", "second reader"):
         s.start(name, file.read, 3)
     await quiet()
+    s.start("remover", entry.remove)
+    await go_on(s)
+
+
+async def queueing(s: Stage) -> None:
+    """Three that want the position of one file, and nobody removes it before they have ended."""
+    entry = s.create("x", "read write release")
+    file = await s.opened("file", entry)
+    for name in ("reader", "writer", "second reader"):
+        call = (file.write, b"abc") if name == "writer" else (file.read, 3)
+        s.start(name, *call)
+        await quiet()
+    await go_on(s)
     s.start("remover", entry.remove)
     await go_on(s)
 
@@ -158,6 +175,9 @@ async def leaving(s: Stage) -> None:
         (reading, "reader"),
         (reading, "second reader"),
         (reading, "remover"),
+        (queueing, "reader"),
+        (queueing, "writer"),
+        (queueing, "second reader"),
         (reading_what_is_closed, "reader"),
         (reading_what_is_closed, "closer"),
         (reading_what_is_closed, "remover"),
@@ -280,6 +300,37 @@ class TestAllOrNothing:
             await quiet()
             assert s.cancelled("remover")
             assert entry.removing
+
+    @pytest.mark.parametrize("victim", ["closer", "remover"])
+    @pytest.mark.parametrize("first", ["closer", "remover"])
+    async def test_A2_task_cancel_strands_nobody(
+        self, anyio_backend_name: str, first: str, victim: str
+    ) -> None:
+        """
+        Task.cancel() heeds no shield, so it can cut a release short; nobody waits for that in vain.
+        """
+        if anyio_backend_name != "asyncio":
+            pytest.skip("it is asyncio's own way to cancel")
+
+        async def until_cancelled(call: Callable[[], Awaitable[None]]) -> None:
+            with suppress(asyncio.CancelledError):
+                await call()
+
+        async with Stage() as s:
+            entry = s.create("x", "release")
+            file = await s.opened("file", entry)
+            calls = {"closer": file.aclose, "remover": entry.remove}
+            for name in sorted(calls, key=lambda name: name != first):
+                s.start(name, until_cancelled, calls[name])
+                await quiet()
+            next(task for task in asyncio.all_tasks() if task.get_name() == victim).cancel()
+            await quiet()
+            assert victim not in s.busy
+            s.let_all_go()
+            await quiet()
+            assert s.busy == set()
+            assert entry.statistics().state == "gone"
+            assert s.log.count(f"{first} release file") == 1
 
     async def test_A2_the_remover_may_come_back(self) -> None:
         """

@@ -152,6 +152,28 @@ class TestInside:
             assert s.cancelled("reader")
             assert s.busy == set()
 
+    async def test_A1_a_cancelled_waiter_is_passed_over(self) -> None:
+        """
+        The position of a file goes to who still waits for it, and removal waits for nobody else.
+        """
+        async with Stage() as s:
+            entry = s.create("x", "read")
+            file = await s.opened("file", entry)
+            for name in ("first", "second", "third"):
+                s.start(name, file.read, 2)
+                await quiet()
+            s.cancel("second")
+            await quiet()
+            s.go("first")
+            await quiet()
+            assert s.stopped == {"third read file"}
+            s.start("remover", entry.remove)
+            await quiet()
+            s.go("third")
+            await quiet()
+            assert s.value("third") == DATA[2:4]
+            assert s.busy == set()
+
     async def test_L3_L4_with_nobody_inside_there_is_nothing_to_wait_for(self) -> None:
         """
         Removal right after the last call has left waits for nothing.

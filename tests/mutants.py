@@ -1,0 +1,453 @@
+"""
+Break the package on purpose, in one way after the other, and see that the race tests notice.
+
+    python -m tests.mutants [WORD…]
+
+applies each mutation (whose name has one of the words in it) to a copy of the package, and runs
+the tests of races/ and properties/ on it. It prints which test noticed first, and exits with 1 if
+none did, or if a mutation does not fit the source any more: then mend it here. Not part of the
+test suite: it takes some seconds a mutant.
+"""
+
+# ruff: noqa: T201  it is a command
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Final, NamedTuple
+
+ROOT: Final = Path(__file__).parent.parent
+AT_ONCE: Final = 2
+SECONDS: Final = 90
+"""A mutant that hangs has been noticed, too."""
+TESTS: Final = ("tests/races", "tests/properties")
+
+
+class Mutant(NamedTuple):
+    """A mistake: in which file, what is written there, and what instead."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+
+
+MUTANTS: Final = (
+    # -- the integer
+    Mutant(
+        "use: let in although removal began",
+        "_usecount.py",
+        "        if self._in_use < 0:\n            return False\n        self._in_use += 1\n",
+        "        self._in_use += 1\n",
+    ),
+    Mutant(
+        "unuse: completes at the first leave, not at the last",
+        "_usecount.py",
+        "        if self._in_use == BIAS and self._completion is not None:",
+        "        if self._completion is not None:",
+    ),
+    Mutant(
+        "unuse: completes before the last leave",
+        "_usecount.py",
+        "        if self._in_use == BIAS and self._completion is not None:",
+        "        if self._in_use == BIAS + 1 and self._completion is not None:",
+    ),
+    Mutant(
+        "unuse: the wake-up is lost",
+        "_usecount.py",
+        "            self._completion.set()\n",
+        "            pass\n",
+    ),
+    Mutant(
+        "kill: the bias is added twice",
+        "_usecount.py",
+        "        if self._in_use < 0:\n            return False\n        if self._in_use:\n",
+        "        if self._in_use:\n",
+    ),
+    Mutant(
+        "rundown: the completion is made after the bias, and after an await",
+        "_usecount.py",
+        "        self.kill()\n        if self._in_use != BIAS:\n",
+        "        self.kill()\n        if self._in_use != BIAS:\n            await checkpoint()\n"
+        "            self._completion = anyio.Event()\n",
+    ),
+    # -- in and out of an open file
+    Mutant(
+        "read: an await between the check and the increment",
+        "_file.py",
+        "            file._in_use = 1\n        try:\n            data",
+        "            await checkpoint()\n"
+        "            file._in_use = 1\n"
+        "        try:\n"
+        "            data",
+    ),
+    Mutant(
+        "open: an await between the check and the increment",
+        "_file.py",
+        "        entry._in_use += 1\n        try:\n            await file.run_open()",
+        "        await checkpoint()\n"
+        "        entry._in_use += 1\n"
+        "        try:\n"
+        "            await file.run_open()",
+    ),
+    Mutant(
+        "open: linked after leaving",
+        "_file.py",
+        "            await file.run_open()\n"
+        "            entry.add_file(file)\n"
+        "        finally:\n"
+        "            entry.unuse()\n",
+        "            await file.run_open()\n"
+        "        finally:\n"
+        "            entry.unuse()\n"
+        "        await checkpoint()\n"
+        "        entry.add_file(file)\n",
+    ),
+    Mutant(
+        "open: linked even if it failed",
+        "_file.py",
+        "            await file.run_open()\n            entry.add_file(file)\n        finally:\n",
+        "            await file.run_open()\n        finally:\n            entry.add_file(file)\n",
+    ),
+    Mutant(
+        "open: an await after the handler's success",
+        "_file.py",
+        "            await file.run_open()\n            entry.add_file(file)\n",
+        "            await file.run_open()\n"
+        "            await checkpoint()\n"
+        "            entry.add_file(file)\n",
+    ),
+    Mutant(
+        "call: not counted",
+        "_open_file.py",
+        "        self._in_use += 1\n        self._shared += 1\n        try:\n"
+        "            return await self.run(op, *args)\n        finally:\n"
+        "            if self.leave_shared():\n                await self.release()\n",
+        "        return await self.run(op, *args)\n",
+    ),
+    Mutant(
+        "call: a leave is lost on cancellation",
+        "_open_file.py",
+        "            return await self.run(op, *args)\n        finally:\n"
+        "            if self.leave_shared():\n                await self.release()\n",
+        "            result = await self.run(op, *args)\n        except Exception:\n"
+        "            self.leave_shared()\n            raise\n        if self.leave_shared():\n"
+        "            await self.release()\n        return result\n",
+    ),
+    Mutant(
+        "leave: nobody releases what was closed under the call",
+        "_open_file.py",
+        "        return self._descriptors == 0 and self.in_use == 0\n",
+        "        return False\n",
+    ),
+    Mutant(
+        "put: a close releases under a call",
+        "_open_file.py",
+        "            self._queue = self._queue or deque()\n        else:\n",
+        "            await self.release()\n        else:\n",
+    ),
+    Mutant(
+        "position: no look at the removal after the wait",
+        "_open_file.py",
+        "        if not waiter.granted:\n            raise self.refuse(call)\n",
+        "        if not waiter.granted:\n            self._in_use += 1\n",
+    ),
+    Mutant(
+        "position: handed over although the entry is going",
+        "_open_file.py",
+        "        if self._queue and self._in_use >= 0:\n",
+        "        if self._queue:\n",
+    ),
+    Mutant(
+        "position: handed to somebody who was cancelled",
+        "_open_file.py",
+        "                self._queue.remove(waiter)\n",
+        "                pass\n",
+    ),
+    Mutant(
+        "mmap: the mapping comes after the leave",
+        "_file.py",
+        "        file.hold()  # before the call has left: its file may have been closed meanwhile\n"
+        "        try:\n"
+        '            return Mapping(file, await file.call("mmap", length, prot, flags))\n'
+        "        except BaseException:\n            await file.put()\n            raise\n",
+        '        value = await file.call("mmap", length, prot, flags)\n        file.hold()\n'
+        "        return Mapping(file, value)\n",
+    ),
+    # -- closing and releasing
+    Mutant(
+        "close: does not wait for the remover's release",
+        "_open_file.py",
+        "            with anyio.CancelScope(shield=True):\n"
+        "                await self.completion().wait()\n",
+        "            return\n",
+    ),
+    Mutant(
+        "close: waits for the remover's release without a shield",
+        "_open_file.py",
+        "            with anyio.CancelScope(shield=True):\n"
+        "                await self.completion().wait()\n",
+        "            await self.completion().wait()\n",
+    ),
+    Mutant(
+        "close: releases without a shield",
+        "_open_file.py",
+        "            with anyio.CancelScope(shield=True):\n"
+        "                await self.run_release()\n",
+        "            await self.run_release()\n",
+    ),
+    Mutant(
+        "close: releases what the remover is releasing",
+        "_open_file.py",
+        "        elif self.closing:\n",
+        "        elif self.closing and self.entry is None:\n",
+    ),
+    Mutant(
+        "release: the record is unlinked before the handler runs",
+        "_open_file.py",
+        "        try:\n"
+        '            await self.run("release")\n'
+        "        finally:\n"
+        "            self.released()\n",
+        '        self.released()\n        await self.run("release")\n',
+    ),
+    Mutant(
+        "release: who waits for its end is not woken",
+        "_open_file.py",
+        "        if self._completion is not None:\n            self._completion.set()\n",
+        "        pass\n",
+    ),
+    Mutant(
+        "remover: releases what a close is releasing",
+        "_removal.py",
+        "        if file.closing:\n            return file.completion()\n",
+        "",
+    ),
+    Mutant(
+        "remover: does not wait for a close's release",
+        "_removal.py",
+        "        while entry.open_files:\n",
+        "        while any(not file.closing for file in entry.open_files or ()):\n",
+    ),
+    Mutant(
+        "remover: oldest first",
+        "_removal.py",
+        "            for file in reversed(list(entry.open_files)):\n",
+        "            for file in list(entry.open_files):\n",
+    ),
+    Mutant(
+        "remover: the list changes while it is gone through",
+        "_removal.py",
+        "            for file in reversed(list(entry.open_files)):\n",
+        "            for file in reversed(entry.open_files):\n",
+    ),
+    # -- removal
+    Mutant(
+        "kill: forgets the calls on open files",
+        "_entry.py",
+        "            self._in_use += file.kill()\n",
+        "            file.kill()\n",
+    ),
+    Mutant(
+        "kill: forgets the open files",
+        "_entry.py",
+        "        for file in self.open_files or ():\n            self._in_use += file.kill()\n",
+        "",
+    ),
+    Mutant(
+        "kill: forgets files opened during the drain",
+        "_entry.py",
+        "        if self._in_use < 0:\n            file.kill()\n",
+        "",
+    ),
+    Mutant(
+        "remover: does not wait for the calls inside",
+        "_removal.py",
+        "        if entry._in_use != BIAS:\n            return entry._completion\n",
+        "",
+    ),
+    Mutant(
+        "remover: does not wait for removals below",
+        "_removal.py",
+        "            if not other.done and is_below(other.root, entry):\n"
+        "                return other.event(other.root)\n",
+        "            pass\n",
+    ),
+    Mutant(
+        "remover: forgets removals that begin later",
+        "_removal.py",
+        "            around._others.append(self)\n",
+        "            pass\n",
+    ),
+    Mutant(
+        "remover: what is below stays open until its turn",
+        "_removal.py",
+        "        for entry in subtree(root):\n            entry.kill()\n",
+        "        for entry in [root]:\n            entry.kill()\n",
+    ),
+    Mutant(
+        "remover: what was created meanwhile is not shut",
+        "_removal.py",
+        "            child.kill()\n            child._removal = self\n",
+        "            child._removal = self\n",
+    ),
+    Mutant(
+        "remover: the parent goes before the child",
+        "_removal.py",
+        "            obstacle = self._rundown(self._current)\n"
+        "            if obstacle is not None:\n"
+        "                return obstacle\n            if not self._current.children:",
+        "            obstacle = self._rundown(self._current)\n"
+        "            if obstacle is not None:\n"
+        "                self._ascend()\n                return obstacle\n"
+        "            if not self._current.children:",
+    ),
+    Mutant(
+        "remover: a permanent entry below is overlooked",
+        "_removal.py",
+        "    for entry in subtree(root):\n        if entry.permanent:\n",
+        "    for entry in [root]:\n        if entry.permanent:\n",
+    ),
+    Mutant(
+        "loser: returns early",
+        "_procfs.py",
+        "            await self._watch(removal, grace).wait(removal.event(entry))\n",
+        "            await checkpoint()\n",
+    ),
+    Mutant(
+        "losers: only the last one is woken",
+        "_removal.py",
+        "        if entry not in self._events:\n            self._events[entry] = anyio.Event()\n",
+        "        self._events[entry] = anyio.Event()\n",
+    ),
+    Mutant(
+        "remover: cancelled, it leaves the rest undone",
+        "_procfs.py",
+        "            if not removal.done:\n"
+        "                self._hand_over(removal)\n            raise\n",
+        "            raise\n",
+    ),
+    Mutant(
+        "remover: an await before the unlinking",
+        "_procfs.py",
+        "            removal = self._begin(entry)\n"
+        "            await self._complete(removal, grace)\n",
+        "            await checkpoint()\n            removal = self._begin(entry)\n"
+        "            await self._complete(removal, grace)\n",
+    ),
+    Mutant(
+        "by name: an older removal is joined",
+        "_procfs.py",
+        "        for removal in reversed(self._removals):\n",
+        "        for removal in self._removals:\n",
+    ),
+    Mutant(
+        "exit: forgets what was created below what is gone",
+        "_procfs.py",
+        "            removals += [self._begin(child) for child in gone.children]\n",
+        "            pass\n",
+    ),
+    # -- the tree
+    Mutant(
+        "number: given back with files still open",
+        "_entry.py",
+        "        if self._holders == 0:\n",
+        "        if self._holders <= 1:\n",
+    ),
+    Mutant(
+        "number: given back twice",
+        "_entry.py",
+        "            self._holders = BIAS\n",
+        "            pass\n",
+    ),
+    Mutant(
+        "number: a file that outlives its release does not hold it",
+        "_open_file.py",
+        "        if self._descriptors:\n            entry.add_holder()\n",
+        "",
+    ),
+    Mutant(
+        "listing: stale after a removal in the middle",
+        "_entry.py",
+        "            self._descending.pop()\n        else:\n            self._descending = None\n",
+        "            self._descending.pop()\n",
+    ),
+    Mutant(
+        "nlink: counts files too",
+        "_entry.py",
+        "        if child.is_dir():\n            self.nlink += 1\n",
+        "        self.nlink += 1\n",
+    ),
+    Mutant(
+        "look-up: finds what is going",
+        "_namei.py",
+        "    if child is None or child.removing:\n",
+        "    if child is None:\n",
+    ),
+)
+
+
+def run(mutant: Mutant, known: list[str]) -> tuple[str, str]:
+    """Break a copy and test it; return what became of it, and which test noticed."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder)
+        for name in ("aiopde", "tests"):
+            shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(ROOT / "pyproject.toml", copy)
+        source = copy / "aiopde" / mutant.file
+        text = source.read_text()
+        if text.count(mutant.old) != 1:
+            return "DOES NOT FIT", ""
+        source.write_text(text.replace(mutant.old, mutant.new))
+        # To fail is enough, no need to find the smallest program that does.
+        programs = copy / "tests/properties/test_programs.py"
+        programs.write_text(programs.read_text().replace("explain}", "explain, Phase.shrink}"))
+        try:
+            done = run_tests(copy, "-x", *(f"--deselect={test}" for test in known))
+        except subprocess.TimeoutExpired:
+            return "killed", "it hangs"
+    if done.returncode == 0:
+        return "SURVIVED", ""
+    return "killed", next(iter(failures(done)), "it hangs")
+
+
+def run_tests(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """Run the tests on what is in a folder."""
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options, *TESTS]
+    return subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, timeout=SECONDS, check=False
+    )
+
+
+def failures(done: subprocess.CompletedProcess[str]) -> list[str]:
+    """Return the tests that failed."""
+    return re.findall(r"^(?:FAILED|ERROR) (\S+)", done.stdout, re.MULTILINE)
+
+
+def main() -> int:
+    """Run them all, or those whose name has one of the words in it."""
+    words = sys.argv[1:]
+    chosen = [m for m in MUTANTS if not words or any(word in m.name for word in words)]
+    known = failures(run_tests(ROOT))
+    for test in known:
+        print(f"fails anyway  {test}", flush=True)
+    killed = 0
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        for mutant, (fate, test) in zip(
+            chosen, pool.map(partial(run, known=known), chosen), strict=True
+        ):
+            print(f"{fate:12}  {mutant.name}  {test}", flush=True)
+            killed += fate == "killed"
+    print(f"{killed} of {len(chosen)} killed")
+    return int(killed < len(chosen))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -500,7 +500,9 @@ class ProcFS:
         try:
             if removal.advance() is not None:
                 await self._go_on(removal, self._watch(removal, grace))
-            elif not removal.root.fast_acquire:
+                return
+            self._end(removal)
+            if not removal.root.fast_acquire:
                 await checkpoint()
         except BaseException:
             if not removal.done:

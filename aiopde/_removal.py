@@ -85,6 +85,8 @@ class Removal:
 
     def find(self, parent: ProcDirEntry, name: str) -> ProcDirEntry | None:
         """Return the entry of that name which this removal has unlinked and which is not gone."""
+        if self.done:
+            return None
         entry = self._current
         while not (entry.parent is parent and entry.name == name):
             if entry is self.root:

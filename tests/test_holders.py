@@ -506,16 +506,15 @@ class TestWaysToWait:
             await all_blocked()
             assert reader.result == "text"
 
-    async def test_a_task_that_has_not_started(self) -> None:
+    async def test_a_call_that_has_not_begun(self) -> None:
         """
-        A task that is yet to take its first step is inside nothing.
+        A call that is yet to take its first step is inside nothing, though it has a frame.
         """
-        handlers = Handlers()
-        async with ProcFS() as proc, create_task_group() as tg:
-            entry = proc.create("x", handlers.ops("read"), fast_acquire=True)
-            file = await proc.open("x")
-            tg.start_soon(file.read)
-            assert entry.holders() == []
+        async with ProcFS() as proc:
+            proc.create("x", Handlers().ops("read"))
+            call = cast("Coroutine[Any, Any, bytes]", (await proc.open("x"))._read())
+            assert list(_holders.sites(_holders._chain(call)[0])) == []
+            call.close()
 
 
 class TestCosts:

@@ -58,8 +58,8 @@ class DevFS:
     """
 
     def __init__(self, mountpoint: str = "/dev") -> None:
-        self.root = ProcRoot(mountpoint, self, fast_acquire=False)
-        self.inodes = InodeNumbers()
+        self.root: ProcRoot = ProcRoot(mountpoint, self, fast_acquire=False)
+        self.inodes: InodeNumbers = InodeNumbers()
 
     def __repr__(self) -> str:
         return f"<DevFS {self.root.name!r} with {len(self.root.children)} devices>"

@@ -162,7 +162,7 @@ class ProcDirEntry(Rundown, AsyncResource):
     Linux: ``struct proc_dir_entry``, fs/proc/internal.h.
     """
 
-    killable = False
+    killable: bool = False
     """Whether calls inside are cancelled when the grace of a removal ends."""
 
     # A million of these may exist: no dict, nothing that is not needed by a file nobody opens.
@@ -199,10 +199,10 @@ class ProcDirEntry(Rundown, AsyncResource):
         self.parent: ProcDirEntry = self if parent is None else parent
         self._uid: int = 0 if parent is None else parent._uid
         self._gid: int = 0 if parent is None else parent._gid
-        self.nlink = 2 if stat.S_ISDIR(mode) else 1
-        self.ino = 1
-        self.ops = ops
-        self.data = data
+        self.nlink: int = 2 if stat.S_ISDIR(mode) else 1
+        self.ino: int = 1
+        self.ops: ProcOps = ops
+        self.data: Any = data
         self._children: Children | None = None
         # Every open file, in the order their opens finished. The kernel lists only those with a
         # release handler; here removal also shuts each file's own count (see File).
@@ -565,7 +565,7 @@ class KillableEntry(ProcDirEntry):
 
     __slots__ = ("scopes",)
 
-    killable = True
+    killable: bool = True
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

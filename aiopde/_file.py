@@ -693,7 +693,7 @@ class Mapping(AsyncResource):
     def __init__(self, file: File, value: Any) -> None:
         self._file = file
         self._fast_acquire = file.entry.fast_acquire
-        self.value = value
+        self.value: Any = value
 
     def __repr__(self) -> str:
         return f"<Mapping of {self._file!r}>"

@@ -80,18 +80,18 @@ class Kernel:
         grace: float | None = None,
         hung_task_timeout: float | None = 10.0,
     ) -> None:
-        self.proc = ProcFS(
+        self.proc: ProcFS = ProcFS(
             mountpoint=mountpoint,
             fast_acquire=fast_acquire,
             grace=grace,
             hung_task_timeout=hung_task_timeout,
         )
         """The tree."""
-        self.dev = DevFS()
+        self.dev: DevFS = DevFS()
         """Character devices, for contrast."""
-        self.oopses = 0
+        self.oopses: int = 0
         """How many background tasks of modules have ended with an error."""
-        self.uses_after_free = 0
+        self.uses_after_free: int = 0
         """How often code of a module that is gone was reached."""
         self._programs = dict(modules or {})
         self._folders = [Path(folder) for folder in module_path]

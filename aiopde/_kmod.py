@@ -71,7 +71,7 @@ class Source:
         given: object = program
         self.main: ModuleMain | None = None
         self.path: str = ""
-        self.package = ""
+        self.package: str = ""
         if isinstance(program, str) and "/" not in program and not program.endswith(".py"):
             self.path, self.package = _find_source(program)
             default = program.rpartition(".")[2]
@@ -81,7 +81,7 @@ class Source:
         else:
             self.main = _check_main(program)
             default = getattr(program, "__name__", "")
-        self.name = _check_name(default if name is None else name, given)
+        self.name: str = _check_name(default if name is None else name, given)
 
     def __repr__(self) -> str:
         return f"<Source {self.name!r} from {self.path or self.main!r}>"
@@ -132,8 +132,8 @@ class Text:
         codes: frozenset[types.CodeType],
         module: types.ModuleType | None = None,
     ) -> None:
-        self.main = main
-        self.size = sum(len(code.co_code) for code in codes)
+        self.main: ModuleMain = main
+        self.size: int = sum(len(code.co_code) for code in codes)
         # All that is written in its file; or, where it is a part of this program, inside main.
         self._codes = codes
         self._module = module

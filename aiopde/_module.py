@@ -125,8 +125,8 @@ class Module:
     def __init__(self, log: Log, source: Source, params: dict[str, Any]) -> None:
         self.log = log
         self.source = source
-        self.params = params
-        self.state = ModuleState.UNFORMED
+        self.params: dict[str, Any] = params
+        self.state: ModuleState = ModuleState.UNFORMED
         self.exports: Any = None
         """What its main function yielded, for the modules that depend on it; None once gone."""
         # One more while init runs.
@@ -139,13 +139,13 @@ class Module:
         self.exit: AbstractAsyncContextManager[Any] | None = None
         self.permanent = False
         # Around all that its task does, and around init and exit.
-        self.life = anyio.CancelScope(shield=True)
-        self.init_scope = anyio.CancelScope()
+        self.life: anyio.CancelScope = anyio.CancelScope(shield=True)
+        self.init_scope: anyio.CancelScope = anyio.CancelScope()
         self.tasks: TaskGroup = anyio.create_task_group()
         # LIVE, or GOING because it failed; asked to unload; and gone.
-        self.settled = anyio.Event()
-        self.unload = anyio.Event()
-        self.gone = anyio.Event()
+        self.settled: anyio.Event = anyio.Event()
+        self.unload: anyio.Event = anyio.Event()
+        self.gone: anyio.Event = anyio.Event()
         self.context: Context | None = None
         self.failure: Exception | None = None
         self.errors: list[Exception] = []

@@ -93,7 +93,7 @@ class File:
         self._queue: deque[_Waiter] | None = None
         self._descriptors = 1
         # As in struct pde_opener: a release has begun; and who waits for it to end.
-        self.closing = False
+        self.closing: bool = False
         self._completion: anyio.Event | None = None
 
     def __repr__(self) -> str:

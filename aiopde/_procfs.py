@@ -101,8 +101,8 @@ class ProcFS:
             msg = f"mountpoint is an absolute path, as '/proc', not {mountpoint!r}"
             raise ValueError(msg)
         _check_grace(grace)
-        self.root = ProcRoot(mountpoint, self, fast_acquire=fast_acquire)
-        self.inodes = InodeNumbers()
+        self.root: ProcRoot = ProcRoot(mountpoint, self, fast_acquire=fast_acquire)
+        self.inodes: InodeNumbers = InodeNumbers()
         self._grace = grace
         self._hung_task_timeout = hung_task_timeout
         self._tasks: TaskGroup | None = None

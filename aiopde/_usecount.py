@@ -44,7 +44,7 @@ class Rundown:
     __slots__ = ("_completion", "_fast_acquire", "_in_use", "name")
 
     def __init__(self, name: str, *, fast_acquire: bool) -> None:
-        self.name = name
+        self.name: str = name
         self._fast_acquire = fast_acquire
         self._in_use = 0
         # Made by kill(), and only when somebody is inside: an Event costs more than a removal.

@@ -83,7 +83,7 @@ class Wakeup:
         self._queues: list[WaitQueue] = []
 
     def __enter__(self) -> Self:
-        self.event = self._entry.watch(self)
+        self.event: anyio.Event = self._entry.watch(self)
         return self
 
     def __exit__(

@@ -512,7 +512,7 @@ class TestWaysToWait:
         """
         async with ProcFS() as proc:
             proc.create("x", Handlers().ops("read"))
-            call = cast("Coroutine[Any, Any, bytes]", (await proc.open("x"))._read())
+            call = (await proc.open("x"))._read()
             assert list(_holders.sites(_holders._chain(call)[0])) == []
             call.close()
 

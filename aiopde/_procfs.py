@@ -446,8 +446,7 @@ class ProcFS:
     async def remove_entry(self, entry: ProcDirEntry, grace: float | None) -> None:
         """Remove an entry and all below it, or join whoever does."""
         _check_grace(grace)
-        if entry is self.root:
-            raise error(EINVAL, entry.path, "the root goes when its ProcFS is left")
+        self._refuse_root(entry)
         if entry._removal is GONE:
             if not entry.fast_acquire:
                 await checkpoint()
@@ -466,11 +465,16 @@ class ProcFS:
 
     def remove_soon(self, entry: ProcDirEntry) -> bool:
         """Begin to remove an entry and all below it; the task group does the rest."""
+        self._refuse_root(entry)
         if not entry.unclaimed:
             return False
         refuse_permanent(entry)
         self._hand_over(self._begin(entry))
         return True
+
+    def _refuse_root(self, entry: ProcDirEntry) -> None:
+        if entry is self.root:
+            raise error(EINVAL, entry.path, "the root goes when its ProcFS is left")
 
     def holders(self, entry: ProcDirEntry | None = None) -> list[Holder]:
         """

@@ -94,7 +94,7 @@ def running_task() -> TaskInfo | None:
     """Return the running task; None in a callback of the loop, and where no loop runs."""
     try:
         return anyio.get_current_task()
-    except (RuntimeError, AttributeError):  # AttributeError: anyio 4.13 in a callback
+    except (RuntimeError, TypeError):  # TypeError: in a callback of asyncio, before anyio 4.16
         return None
 
 

@@ -9,6 +9,9 @@ What one wants of a graceful teardown, remove() does, as proc_remove does in Lin
 - nobody can hold it up: it does not wait for the idle client, whose file it releases by force;
 - when it has returned, no handler runs: only now the service closes its database.
 
+Then it takes away two that have stuck clients, with a grace for the calls inside. When that has
+ended, calls of a killable entry are cancelled, and get EIO; of all others it says who they are.
+
     python examples/graceful_teardown.py [asyncio|trio|uvloop]
 """
 
@@ -17,7 +20,7 @@ from collections.abc import Awaitable
 
 import anyio
 
-from aiopde import File, ProcFS, ProcOps
+from aiopde import File, ProcFS, ProcOps, RemovalTimeoutError
 
 
 async def show(who: str, call: Awaitable[object]) -> None:
@@ -61,6 +64,34 @@ async def main() -> None:
         await show("a newcomer", proc.open("service"))
         await show("the idle client", idle.read())
         may_answer.set()
+
+    await tear_down_with_grace()
+
+
+async def tear_down_with_grace() -> None:
+    """The same with clients that do not leave by themselves."""
+    never = anyio.Event()
+
+    async def read(file: File, size: int, pos: int) -> bytes:
+        await never.wait()
+        return b"after all"
+
+    async with ProcFS(grace=0.1) as proc, anyio.create_task_group() as tg:
+        for name, killable in (("cache", True), ("ledger", False)):
+            entry = proc.create(name, ProcOps(read=read), killable=killable)
+            file = await proc.open(entry)
+            tg.start_soon(show, f"a client of the {name}", file.read(), name=f"client of {name}")
+        await anyio.wait_all_tasks_blocked()
+
+        await proc.remove("cache")
+        try:
+            await proc.remove("ledger")
+        except RemovalTimeoutError as exc:
+            for holder in exc.holders:
+                print(f"still inside: {holder.task}, in {holder.op}; the entry is dying")
+        never.set()
+        await entry.remove()
+        print("now it is gone:", entry.statistics().state)
 
 
 if __name__ == "__main__":

@@ -854,7 +854,6 @@ class TestLeaving:
         """
         A SystemExit or KeyboardInterrupt while it is left passes, after all is removed.
         """
-        # FAILS: the rest is not removed, nor the task group left, which trio does not forgive
         released: list[str] = []
 
         def release(file: File) -> None:

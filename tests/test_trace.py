@@ -306,12 +306,12 @@ class TestRecords:
 
     def test_in_a_callback_of_an_older_anyio(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """
-        anyio 4.13 cannot tell the task where none runs, and says so in its own way.
+        Before 4.16, anyio could not tell the task where none runs, and said so in its own way.
         """
 
         def get_current_task() -> None:
-            msg = "'NoneType' object has no attribute 'get_name'"
-            raise AttributeError(msg)
+            msg = "cannot create weak reference to 'NoneType' object"
+            raise TypeError(msg)
 
         records = Records()
         monkeypatch.setattr(anyio, "get_current_task", get_current_task)

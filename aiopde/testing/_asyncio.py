@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import heapq
+import sys
 from asyncio import Handle
 from contextlib import suppress
 from types import BuiltinFunctionType, MethodType
@@ -12,19 +13,25 @@ from typing import TYPE_CHECKING, Any, TypeAlias, final
 
 import anyio
 
+from ._aiotasks import WatchedFuture, WatchedTask
+from ._footprint import Tracker
 from ._run import MAIN, Run
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine, Iterator
 
     from ._run import Lane, Race, Search, Settings
 
+FAR = 1e300
+"""A timer from here on never comes."""
 PASSES = 3
 """How often per step we run what was called soon: a cancelled scope of anyio calls for ever."""
 PASSES_WHEN_QUIET = 20
 """The same where no task can move, before we believe that this stays so."""
-ROUNDS = 100
-"""How often we ask what is left of an execution to end, before we let it lie."""
+ROUNDS = 10
+"""How often we ask what is left of an execution to end, before we give it up."""
+LYING: list[Any] = []
+"""Tasks given up. They are kept, as they would not heed GeneratorExit either."""
 
 _Step: TypeAlias = tuple["Callable[..., object]", tuple[Any, ...], contextvars.Context]
 
@@ -62,6 +69,7 @@ class Loop(asyncio.BaseEventLoop):
         self._scopes: dict[Any, anyio.CancelScope] | None = {} if settings.cancel else None
         """What cancels a task, by its coroutine; None where cancellation is no choice."""
         self._scheduled: list[asyncio.TimerHandle]
+        self._tracker: Tracker | None = None
         self._context = contextvars.copy_context()
         self.explored = Run(search, settings, self)
 
@@ -100,7 +108,15 @@ class Loop(asyncio.BaseEventLoop):
             scope = anyio.CancelScope()
             coro = _within(scope, coro)
             self._scopes[coro] = scope
+        if self._tracker is not None:
+            return WatchedTask(self._tracker, coro, loop=self, **kwargs)
         return super().create_task(coro, **kwargs)
+
+    def create_future(self) -> Any:
+        """Create a future."""
+        if self._tracker is not None:
+            return WatchedFuture(self._tracker, self)
+        return super().create_future()
 
     def call_exception_handler(self, context: Any) -> None:
         """Fail the execution for what a callback raised; nobody else would hear of it."""
@@ -129,7 +145,8 @@ class Loop(asyncio.BaseEventLoop):
         self._next_steps.clear()
         if self._scopes is not None:
             self._scopes.clear()
-        main = asyncio.Task(self._main(), loop=self, name=MAIN, context=self._context.copy())
+        self._tracker = run.upcoming_watch if isinstance(run.upcoming_watch, Tracker) else None
+        main = self.create_task(self._main(), name=MAIN, context=self._context.copy())
         self._woken.clear()
         run.begin(main)
         try:
@@ -185,7 +202,10 @@ class Loop(asyncio.BaseEventLoop):
             batch, self._soon = self._soon, []
             for handle in batch:
                 if not handle._cancelled:
-                    handle._run()
+                    if self._tracker is not None and _is_repeated(handle):
+                        self._tracker.look_away(handle._run)
+                    else:
+                        handle._run()
             if not self._soon:
                 return
 
@@ -206,6 +226,8 @@ class Loop(asyncio.BaseEventLoop):
         while timers and not self._woken:
             while timers and timers[0]._cancelled:
                 heapq.heappop(timers)
+            if timers and timers[0].when() >= FAR:
+                return False
             if timers:
                 self._now = max(self._now, timers[0].when())
                 if self.explored.watch is not None:
@@ -232,7 +254,7 @@ class Loop(asyncio.BaseEventLoop):
 
     def _run_freely(self) -> None:
         """Let everybody go, first come, first served: nothing counts any more."""
-        for _ in range(1_000):
+        for _ in range(100):
             self._drain(PASSES)
             steps = list(self._next_steps.items())
             self._next_steps.clear()
@@ -254,6 +276,7 @@ class Loop(asyncio.BaseEventLoop):
         for lane in self.explored.lanes:
             if not self.is_over(lane.task):
                 lane.task._log_destroy_pending = False
+                LYING.append(lane.task)
 
     def _finish(self, main: Any) -> None:
         run = self.explored
@@ -291,6 +314,33 @@ class Loop(asyncio.BaseEventLoop):
         else:
             assert self._scopes is not None
             lane.scope = self._scopes.get(lane.task.get_coro(), lane.task)
+
+    def scopes(self, task: Any) -> Iterator[Any]:
+        """Yield the cancel scopes of anyio's a task is in that can reach it, innermost first."""
+        module: Any = sys.modules.get("anyio._backends._asyncio")
+        state = None if module is None else module._task_states.get(task)
+        scope = None if state is None else state.cancel_scope
+        while scope is not None:
+            yield scope
+            scope = None if scope._shield else scope._parent_scope
+
+    def group(self, task: Any) -> Any:
+        """Return the task group a task is in; None if it is in none."""
+        return task.group
+
+    def ended_group(self, group: Any) -> Any:
+        """Return the task that waited for a group, if its last task has just ended."""
+        waited = group._on_completed_fut
+        if group._tasks or waited is None or not waited.done():
+            return None
+        if isinstance(group, asyncio.TaskGroup):
+            return getattr(group, "_parent_task", None)
+        return group.cancel_scope._host_task
+
+
+def _is_repeated(handle: Any) -> bool:
+    """Whether a callback is anyio cancelling once more, which is no new access."""
+    return getattr(handle._callback, "__name__", "") == "_deliver_cancellation"
 
 
 def _is_anyios(coroutine: Coroutine[Any, Any, Any]) -> bool:

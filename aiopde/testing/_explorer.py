@@ -10,11 +10,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, final
 
 from ._asyncio import Loop
+from ._auto import Untracked, make
 from ._record import Recorder
 from ._result import Failure, Progress, Result
 from ._run import Execution, Plan, Race, Settings
 from ._schedule import Schedule
-from ._strategies import Replay, make
+from ._strategies import Replay
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -37,6 +38,7 @@ def explore(
     keep_going: bool = False,
     replay: Schedule | str | None = None,
     shrink: bool = True,
+    track: Collection[type] = (),
     progress: Callable[[Progress], object] | None = None,
 ) -> Result:
     """
@@ -47,7 +49,7 @@ def explore(
         schedule = Schedule.parse(replay) if isinstance(replay, str) else replay
         strategy = _one(schedule)
     tally = Tally(max_schedules, keep_going, progress, _name(strategy, replay))
-    search = make(strategy, seed, max_schedules) if isinstance(strategy, str) else strategy
+    search = make(strategy, seed, max_schedules, track) if isinstance(strategy, str) else strategy
     began = time.perf_counter()
     verdict = drive(scenario, tally.supervise(search), settings)
     failure = tally.failure
@@ -127,6 +129,9 @@ class Tally:
                 plan = search.send(execution)
             except StopIteration as stop:
                 return str(stop.value)
+            except Untracked as why:
+                self._note_untracked(str(why), why.execution)
+                return f"sampled ({self.schedules})"
             if self.schedules >= self._most:
                 search.close()
                 return f"sampled ({self.schedules})"
@@ -144,6 +149,12 @@ class Tally:
                 self.path = [lane.name for lane in execution.path]
         if self._progress is not None and not self.schedules & 15:
             self._tell()
+
+    def _note_untracked(self, message: str, execution: Execution) -> None:
+        self.failures += 1
+        if self.failure is None:
+            self.failure = Failure("untracked", message, execution.schedule)
+            self.path = [lane.name for lane in execution.path]
 
     def _tell(self) -> None:
         now = time.perf_counter()
@@ -185,7 +196,7 @@ def _look_again(
     steps = tuple(recorder.steps)
     if again.failure is not None and again.failure.key == failure.key:
         return replace(again.failure, steps=steps)
-    if failure.kind == "nondeterminism":
+    if failure.kind in ("nondeterminism", "untracked"):
         return replace(failure, steps=steps)
     return Failure(
         "nondeterminism",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Collection, Generator, Hashable
+from collections.abc import Callable, Collection, Generator, Hashable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, final
 
@@ -22,7 +22,7 @@ MAIN = "main"
 class Lane:
     """A task under our control, from its birth to its end; or the canceller of one."""
 
-    __slots__ = ("cancels", "children", "index", "name", "parent", "scope", "state", "task")
+    __slots__ = ("canceller", "cancels", "children", "index", "name", "parent", "scope", "task")
 
     def __init__(self, name: str, index: int, parent: Lane | None, task: Any = None) -> None:
         self.name = name
@@ -35,8 +35,8 @@ class Lane:
         """How many of each name it has started."""
         self.scope: Any = None
         """What cancels it, where a cancellation is a choice."""
-        self.state: Any = None
-        """The watcher's own."""
+        self.canceller: Lane | None = None
+        """The lane that cancels this one, where that is a choice."""
 
     def __repr__(self) -> str:
         return f"<Lane {self.name}>"
@@ -61,6 +61,9 @@ class Watcher(Protocol):
 
     def after(self, lane: Lane, woken: list[Lane], over: bool) -> None:
         """See who moved, whom that woke or started, and whether that was its end."""
+
+    def check_begins(self, number: int) -> None:
+        """See that an invariant is checked next; *after* comes when all were."""
 
     def jump(self, time: float) -> None:
         """See that nobody could move, and the clock was set forward."""
@@ -188,6 +191,15 @@ class Backend(Protocol):
     def can_cancel(self, lane: Lane) -> None:
         """Prepare a new task, so that it can be cancelled."""
 
+    def scopes(self, task: Any) -> Iterator[Any]:
+        """Yield the cancel scopes a task is in that can reach it, innermost first."""
+
+    def group(self, task: Any) -> Any:
+        """Return the task group a task is in; None if it is in none."""
+
+    def ended_group(self, group: Any) -> Any:
+        """Return the task that waited for a group, if its last task has just ended."""
+
 
 @final
 class Run:
@@ -202,7 +214,7 @@ class Run:
     def __init__(self, search: Search, settings: Settings, backend: Backend) -> None:
         self._search = search
         self._settings = settings
-        self._backend = backend
+        self.backend = backend
         self._victims = frozenset(settings.cancel)
         self.verdict = ""
         self.error: BaseException | None = None
@@ -221,6 +233,7 @@ class Run:
         self._cancellers: list[Lane] = []
         self._woken: list[Lane] = []
         self._limit = 0
+        self._fair_from = 0
         self._plan: Plan | None = None
         self._advance(None)
 
@@ -237,6 +250,11 @@ class Run:
     def over(self) -> bool:
         """Whether the search has ended."""
         return self._plan is None
+
+    @property
+    def upcoming_watch(self) -> Watcher | None:
+        """Who will watch the next execution."""
+        return None if self._plan is None else self._plan.watch
 
     def begin(self, main: Any) -> None:
         """Begin an execution, whose first step the task *main* makes at once."""
@@ -282,7 +300,8 @@ class Run:
         """Close the execution, and go on with the search."""
         execution = self.execution
         if error is not None and not execution.cut and execution.failure is None:
-            self.fail("exception", f"{type(error).__name__}: {error}", error)
+            error = _sole(error)
+            self.fail("exception", _describe(error), error)
         failure = execution.failure
         execution.outcome = (failure.kind, failure.message) if failure else _hashable(outcome)
         self.watch = None
@@ -348,7 +367,7 @@ class Run:
             if lane.cancels is None:
                 self.ready.remove(lane)
         elif ready:
-            lane = ready.pop()
+            lane = self.ready.pop()
         else:
             return None
         self.path.append(lane)
@@ -365,28 +384,33 @@ class Run:
         """Give everybody his turn, before we say that this goes on for ever."""
         execution = self.execution
         if execution.unfair:
+            # The choices up to the fair turns are enough: a replay takes these turns again.
+            del self.choices[self._fair_from :]
             message = f"still moving after {len(self.path)} steps, half of them in fair turns"
             self.fail("livelock", message, waiting=self._waiters())
         else:
             execution.unfair = True
+            self._fair_from = len(self.choices)
             self._limit *= 2
             self.choose = first_come
 
     def _stepped(self, *, over: bool) -> None:
-        lane = self.last
+        lane, watch = self.last, self.watch
         assert lane is not None
-        if self.watch is not None:
+        for number, (holds, name) in enumerate(self.invariants):
+            if watch is not None:
+                watch.check_begins(number)
+            self._check(holds, name)
+        if watch is not None:
             over = over or (lane.task is not None and self._is_over(lane))
             woken, self._woken = self._woken, []
-            self.watch.after(lane, woken, over)
-        for holds, name in self.invariants:
-            self._check(holds, name)
+            watch.after(lane, woken, over)
 
     def _check(self, holds: Callable[[], object], name: str) -> None:
+        error = None
         try:
             if holds() is not False:
                 return
-            error = None
         except Exception as exc:
             error = exc
         lane = self.last
@@ -402,14 +426,14 @@ class Run:
 
     def coroutine(self, lane: Lane) -> Any:
         """Return the outermost coroutine of a task."""
-        return self._backend.coroutine(lane.task)
+        return self.backend.coroutine(lane.task)
 
     # -- lanes ------------------------------------------------------------------------------------
 
     def _adopt(self, task: Any) -> Lane:
         parent = self.last
         assert parent is not None
-        base = _base_name(self._backend.task_name(task))
+        base = _base_name(self.backend.task_name(task))
         number = parent.children[base] = parent.children.get(base, 0) + 1
         name = base if number == 1 else f"{base}-{number}"
         if parent.parent is not None:
@@ -423,9 +447,10 @@ class Run:
     def _add_canceller(self, victim: Lane) -> None:
         from ._cancel import Canceller
 
-        self._backend.can_cancel(victim)
+        self.backend.can_cancel(victim)
         lane = Lane(CANCEL + victim.name, len(self.lanes), victim)
         lane.cancels = Canceller(victim)
+        victim.canceller = lane
         self.lanes.append(lane)
         self._cancellers.append(lane)
 
@@ -439,7 +464,7 @@ class Run:
         ]
 
     def _is_over(self, lane: Lane) -> bool:
-        return lane.task is None or self._backend.is_over(lane.task)
+        return lane.task is None or self.backend.is_over(lane.task)
 
     def _waiters(self) -> list[Waiter]:
         found: list[Waiter] = []
@@ -449,6 +474,27 @@ class Run:
                 stack = stack_of(coroutine)
                 found.append(Waiter(lane.name, waits_for(coroutine), stack))
         return found
+
+
+def _sole(error: BaseException) -> BaseException:
+    """Unwrap what task groups have wrapped, if it is one error."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
+
+
+def is_interrupt(error: BaseException) -> bool:
+    """Whether somebody wants it all to end."""
+    if isinstance(error, BaseExceptionGroup):
+        return any(is_interrupt(leaf) for leaf in error.exceptions)
+    return isinstance(error, KeyboardInterrupt)
+
+
+def _describe(error: BaseException) -> str:
+    if isinstance(error, BaseExceptionGroup):
+        leaves = ", ".join(type(_sole(leaf)).__name__ for leaf in error.exceptions)
+        return f"{type(error).__name__}: {leaves}"
+    return f"{type(error).__name__}: {error}".removesuffix(": ")
 
 
 def first_come(ready: list[Lane], last: Lane | None) -> Lane:

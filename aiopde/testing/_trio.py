@@ -4,9 +4,9 @@ Complete control of trio, by the hook that its own test support uses for determi
 All that touches trio's private parts is here: ``_r`` and ``_ALLOW_DETERMINISTIC_SCHEDULING`` of
 ``trio._core._run``, the runner's queue and a few attributes of a task. With the flag set, trio
 hands each batch of runnable tasks to ``_r.shuffle()``; ours shortens it to the one that was chosen.
-After that task's step an instrument puts the next one into the same batch, so that a whole execution, and the one
-after it, are one turn of trio's loop. Whether a release of trio still works like that is found out
-by counting (:mod:`._selfcheck`); where it does not, see _turnstile.py.
+After that task's step an instrument puts the next one into the same batch, so that a whole
+execution, and the one after it, are one turn of trio's loop. Whether a release of trio still works
+like that is found out by counting; where it does not, see _turnstile.py.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from contextlib import contextmanager
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NoReturn, final
 
-from ._run import Abandoned, Run
+from ._run import Abandoned, Run, is_interrupt
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Generator
+    from collections.abc import Awaitable, Callable, Generator, Iterator
 
     from ._run import Lane, Race, Search, Settings
 
@@ -32,8 +32,10 @@ FAR = 1e300
 PATIENCE = 200
 """How many steps what is left of an execution may make before it is asked again to end."""
 
-ROUNDS = 100
-"""How often it is asked, before we give up."""
+ROUNDS = 10
+"""How often it is asked, before we give it up."""
+LYING: list[Any] = []
+"""Coroutines given up. They are kept, as they would not heed GeneratorExit either."""
 
 _birth = attrgetter("_counter")
 
@@ -118,8 +120,18 @@ class Driver:
     def drive(self) -> str:
         """Run executions until the search is over; return its verdict."""
         with self._hooked():
-            self._trio.run(self._be_host, clock=self._clock, instruments=[self])
+            while not self.run.over:
+                self._run_trio()
         return self.run.verdict
+
+    def _run_trio(self) -> None:
+        try:
+            self._trio.run(self._be_host, clock=self._clock, instruments=[self])
+        except RuntimeError:
+            if self.run.idle:
+                raise
+        if not self.run.idle:
+            self.run.finish(None, None)  # the host did not end, but was replaced
 
     @contextmanager
     def _hooked(self) -> Generator[None]:
@@ -166,6 +178,8 @@ class Driver:
             await self._trio.lowlevel.cancel_shielded_checkpoint()
         if run.error is not None:
             raise run.error
+        if error is not None and is_interrupt(error):
+            raise KeyboardInterrupt from error
         run.finish(outcome, error)
 
     # -- the loop ---------------------------------------------------------------------------------
@@ -185,11 +199,11 @@ class Driver:
 
     def stuck(self) -> float:
         """Nobody can move, and no deadline will change that."""
-        if self.run.idle:
+        if self.run.idle or self.is_over(self._host):
             return math.inf
         if self.run.going:
             self.run.deadlock()
-        while not self._runq and self._rounds < ROUNDS:
+        while not self._runq:
             self._clear_away()
         return 0
 
@@ -269,17 +283,29 @@ class Driver:
         self._patience = PATIENCE
         self._rounds += 1
         lanes = self.run.lanes if self._rounds > 1 else self.run.lanes[:1]
-        for task in [lane.task for lane in lanes if lane.task is not None]:
+        tasks = [lane.task for lane in lanes if not self.is_over(lane.task)]
+        if self._rounds > ROUNDS and tasks:
+            self._replace(tasks[-1])  # the youngest: whoever waits for it is waked by its end
+            return
+        for task in tasks:
             if task._abort_func is not None:
                 task._attempt_abort(_abandon)
             elif task._next_send is not None and self._rounds > 1:
                 task._next_send = self._module.capture(_abandon)
 
+    def _replace(self, task: Any) -> None:
+        """End a task that heeds nothing, by giving it something else to do; trio.run ends, too."""
+        LYING.append(task.coro)
+        task.coro = _nothing()
+        if task._next_send_fn is None:
+            self._runner.reschedule(task)
+        task._next_send_fn, task._next_send = task.coro.send, None
+
     # -- what Run asks ----------------------------------------------------------------------------
 
     def is_over(self, task: Any) -> bool:
         """Whether a task has ended."""
-        return task.coro.cr_frame is None
+        return task is None or task.coro.cr_frame is None
 
     def coroutine(self, task: Any) -> Any:
         """Return the outermost coroutine of a task."""
@@ -297,10 +323,29 @@ class Driver:
             task.coro = _within(lane.scope, task.coro)
             task._next_send_fn = task.coro.send
 
+    def scopes(self, task: Any) -> Iterator[Any]:
+        """Yield the cancel scopes a task is in that can reach it, innermost first."""
+        status = task._cancel_status
+        while status is not None:
+            yield status._scope
+            status = None if status._scope._shield else status._parent
+
+    def group(self, task: Any) -> Any:
+        """Return the nursery a task is in; None for the scenario's own."""
+        return None if task is self._host else task.parent_nursery
+
+    def ended_group(self, group: Any) -> Any:
+        """Return the task that waited for a nursery, if its last task has just ended."""
+        return group.parent_task if group._closed else None
+
 
 async def _within(scope: Any, coroutine: Awaitable[Any]) -> Any:
     with scope:
         return await coroutine
+
+
+async def _nothing() -> None:
+    pass
 
 
 def _abandon() -> NoReturn:

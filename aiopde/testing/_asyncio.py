@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import heapq
-import sys
 from asyncio import Handle
 from contextlib import suppress
 from types import BuiltinFunctionType, MethodType
 from typing import TYPE_CHECKING, Any, TypeAlias, final
 
 import anyio
+import anyio._backends._asyncio  # before the hooks look for its classes
 
 from ._aiotasks import WatchedFuture, WatchedTask
 from ._footprint import Tracker
@@ -317,8 +317,8 @@ class Loop(asyncio.BaseEventLoop):
 
     def scopes(self, task: Any) -> Iterator[Any]:
         """Yield the cancel scopes of anyio's a task is in that can reach it, innermost first."""
-        module: Any = sys.modules.get("anyio._backends._asyncio")
-        state = None if module is None else module._task_states.get(task)
+        module: Any = anyio._backends._asyncio
+        state = module._task_states.get(task)
         scope = None if state is None else state.cancel_scope
         while scope is not None:
             yield scope

@@ -14,7 +14,8 @@ that was there before is known by itself.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Hashable, MutableMapping
+from collections.abc import Callable, Generator, Hashable, MutableMapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, final
 
 from ._stacks import place_of
@@ -83,6 +84,7 @@ class Tracker:
         self._steps: dict[Lane, int] = {}
         self._born = 0
         self._ends: dict[int, list[Event]] = {}
+        self._groups: dict[Lane, list[object]] = {}
         self._everything: list[Event] = []
         self._reads: list[Accesses] = []
         self._event: Event | None = None
@@ -99,6 +101,7 @@ class Tracker:
         self._pending = {}
         self._steps = {}
         self._ends = {}
+        self._groups = {}
         self._reads = []
 
     def before(self, lane: Lane, ready: list[Lane]) -> None:
@@ -109,6 +112,8 @@ class Tracker:
         self._steps[lane] = self._steps.get(lane, 0) + 1
         self._born = 0
         self._see_scopes(lane)
+        for group in self._groups.get(lane, ()):
+            self._note(event.accesses, (self.name(group), "group"), READ)
         self.accesses = event.accesses
 
     def after(self, lane: Lane, woken: list[Lane], over: bool) -> None:
@@ -212,6 +217,20 @@ class Tracker:
         if accesses is not None:
             key = self.key(thing, field)
             accesses[key] = accesses.get(key, 0) | (WRITE if write else READ)
+
+    @contextmanager
+    def waiting_for(self, group: object) -> Generator[None]:
+        """Note that each step of this task looks at a group, as long as it waits for that."""
+        if self.accesses is None or self._event is None:
+            yield  # trio's own, or an execution that is being cleared away
+            return
+        groups = self._groups.setdefault(self._event.lane, [])
+        groups.append(group)
+        self.touch(group, "group", write=True)
+        try:
+            yield
+        finally:
+            groups.remove(group)
 
     def touch_task(self, task: object, field: str, write: bool) -> None:
         """Note an access to a task of asyncio."""

@@ -237,8 +237,8 @@ def _hook_wait(cls: Any, method: str, tracker: Tracker, undo: ExitStack) -> None
     wait = vars(cls)[method]
 
     @wraps(wait)
-    def hooked(self: Any, *args: Any, **kwargs: Any) -> Any:
-        tracker.touch(self, "group", True)
-        return wait(self, *args, **kwargs)
+    async def hooked(self: Any, *args: Any, **kwargs: Any) -> Any:
+        with tracker.waiting_for(self):
+            return await wait(self, *args, **kwargs)
 
     _replace(cls, method, hooked, undo)

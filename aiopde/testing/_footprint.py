@@ -73,7 +73,7 @@ class Tracker:
         self.accesses: Accesses | None = None
         """Where to note accesses; None while no task moves."""
         self._keys: dict[Hashable, int] = {}
-        self._labels: list[tuple[Any, str]] = []
+        self._labels: list[Any] = []
         self._old: dict[int, tuple[object, Hashable]] = {}
         """Objects that were there before the search, and their names."""
         self._names: dict[int, tuple[object, Hashable]] = {}
@@ -254,7 +254,7 @@ class Tracker:
 
     def key(self, thing: object, field: str) -> int:
         """Return the number of an attribute of an object."""
-        return self._number((self.name(thing), field), thing, field)
+        return self.number((self.name(thing), field))
 
     def name(self, thing: object) -> Hashable:
         """Return the name of an object."""
@@ -273,24 +273,31 @@ class Tracker:
         self._names[id(thing)] = thing, name
         return name
 
-    def _number(self, key: Hashable, thing: object = None, field: str = "") -> int:
+    def number(self, key: Hashable) -> int:
+        """Return the number of a key."""
         number = self._keys.get(key)
         if number is None:
             number = self._keys[key] = len(self._keys)
-            self._labels.append((key, field))
+            self._labels.append(key)
         return number
 
     def _note(self, accesses: Accesses, key: Hashable, kind: int) -> None:
-        number = self._number(key)
+        number = self.number(key)
         accesses[number] = accesses.get(number, 0) | kind
 
-    def key_of(self, name: Hashable, field: str) -> int:
-        """Return the number of what is known by its name."""
-        return self._number((name, field))
+    def portable(
+        self, sleep: dict[str, Accesses]
+    ) -> tuple[tuple[str, tuple[tuple[Hashable, int], ...]], ...]:
+        """Return a sleep set in terms that hold in any process; what has none is left out."""
+        return tuple(
+            (lane, tuple((self._labels[key], kinds) for key, kinds in accesses.items()))
+            for lane, accesses in sleep.items()
+            if not any(_is_old(self._labels[key]) for key in accesses)
+        )
 
     def label(self, number: int) -> str:
         """Say what a key is, for people."""
-        key = self._labels[number][0]
+        key = self._labels[number]
         name, field = key
         kind = name[0] if isinstance(name, tuple) and name[0] != "old" else None
         if kind is None:
@@ -324,6 +331,10 @@ class Tracker:
             if not _same(before, now):
                 accesses[key] = accesses.get(key, 0) | WRITE
                 self._containers[id(value)] = value, key, now
+
+
+def _is_old(key: Any) -> bool:
+    return isinstance(key[0], tuple) and key[0][0] == "old"
 
 
 _CONTAINERS = (list, dict, set, deque, bytearray)

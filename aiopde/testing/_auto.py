@@ -22,6 +22,7 @@ from ._strategies import (
     preemptions,
     sample,
 )
+from ._variables import variables
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Hashable
@@ -92,7 +93,7 @@ def reduced(also: Collection[type] = (), shard: Shard | None = None) -> Search:
         explorer = Explorer(tracker)
     else:
         explorer = Explorer(tracker, shard.prefix.choices, shard.sleeping(tracker))
-    with hooks(tracker, also):
+    with hooks(tracker, also), variables(tracker):
         if (yield from _reduce(explorer, Classes(tracker))):
             return _exhaustive(tracker)
     return "bounded (loops cut short)"
@@ -144,7 +145,7 @@ def auto(seed: int | str, count: int, also: Collection[type] = ()) -> Search:
 
 def _the_rest(seed: int | str, count: int, also: Collection[type]) -> Any:
     tracker = Tracker()
-    with hooks(tracker, also):
+    with hooks(tracker, also), variables(tracker):
         classes = Classes(tracker)
         complete = yield from _reduce(Explorer(tracker), classes, count - AUDITS)
         if complete and not tracker.notes:

@@ -75,6 +75,7 @@ def explore(
         tally.failures,
         tally.blocked,
         outcomes=dict(tally.outcomes),
+        notes=tuple(sorted(tally.notes)),
         seconds=time.perf_counter() - began,
         seed=seed,
     )
@@ -156,12 +157,14 @@ class Tally:
         self.path: list[str] = []
         """Who made each step of the first execution that failed."""
         self.outcomes: Counter[Hashable] = Counter()
+        self.notes: set[str] = set()
 
     def supervise(self, search: Search) -> Search:
         """Pass on plans and executions, as long as it makes sense."""
         plan = next(search)
         while True:
             execution = yield plan
+            self.notes |= getattr(plan.watch, "notes", frozenset[str]())
             self._note(execution)
             if self.failure is not None and not self._keep_going:
                 search.close()

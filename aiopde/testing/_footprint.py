@@ -13,9 +13,13 @@ that was there before is known by itself.
 
 from __future__ import annotations
 
+import io
+import random
+from array import array
 from collections import deque
 from collections.abc import Callable, Generator, Hashable, MutableMapping
 from contextlib import contextmanager
+from types import CoroutineType, GeneratorType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, final
 
 from ._stacks import place_of
@@ -85,6 +89,8 @@ class Tracker:
         self._born = 0
         self._ends: dict[int, list[Event]] = {}
         self._groups: dict[Lane, list[object]] = {}
+        self._opaque: dict[int, tuple[object, set[str]]] = {}
+        """What changes without our seeing it, and who has it at hand."""
         self._everything: list[Event] = []
         self._reads: list[Accesses] = []
         self._event: Event | None = None
@@ -102,6 +108,7 @@ class Tracker:
         self._steps = {}
         self._ends = {}
         self._groups = {}
+        self._opaque = {}
         self._reads = []
 
     def before(self, lane: Lane, ready: list[Lane]) -> None:
@@ -247,6 +254,29 @@ class Tracker:
         finally:
             self.accesses = accesses
 
+    def touch_name(self, file: str, name: str, *, write: bool) -> None:
+        """Note an access to a variable; those of one name in one file are taken for one."""
+        if self.accesses is not None:
+            self._note(self.accesses, (file, name), WRITE if write else READ)
+
+    def see_held(self, value: object, file: str = "", name: str = "") -> None:
+        """Note that a step has something at hand that can be changed without a hook."""
+        if self.accesses is None or self._event is None:
+            return
+        if isinstance(value, _CONTAINERS):
+            if name:
+                key = self.number((file, f"{name}[]"))
+            else:
+                self.created(value)
+                key = self.key(value, "[]")
+            self._see(value, key, self.accesses)
+        elif _is_opaque(value):
+            holders = self._opaque.setdefault(id(value), (value, set()))[1]
+            holders.add(self._event.lane.name)
+            if len(holders) > 1:
+                kind = type(value).__qualname__
+                self.notes.add(f"a {kind} at hand in {' and '.join(sorted(holders))}")
+
     def created(self, thing: object) -> None:
         """Note that an object is new, and give it its name."""
         if self.accesses is not None and id(thing) not in self._names:
@@ -337,10 +367,21 @@ def _is_old(key: Any) -> bool:
     return isinstance(key[0], tuple) and key[0][0] == "old"
 
 
-_CONTAINERS = (list, dict, set, deque, bytearray)
+_CONTAINERS = (list, dict, set, deque, bytearray, SimpleNamespace)
+_OPAQUE = (io.IOBase, array, random.Random)
+
+
+def _is_opaque(value: object) -> bool:
+    """Whether something can change unseen: an iterator, a stream, an array, a random generator."""
+    if isinstance(value, _OPAQUE):
+        return True
+    kind = type(value)
+    return hasattr(kind, "__next__") and not isinstance(value, (GeneratorType, CoroutineType))
 
 
 def _copy(value: Any) -> list[Any]:
+    if isinstance(value, SimpleNamespace):
+        value = vars(value)
     if isinstance(value, MutableMapping):
         return [*value.keys(), *value.values()]
     return list(value)

@@ -7,10 +7,11 @@ explorer's; but the parts of anyio, asyncio and trio that tasks meet at, and wha
 
 from __future__ import annotations
 
+import os
 import sys
 from contextlib import ExitStack, contextmanager
 from enum import Enum
-from functools import wraps
+from functools import cache, wraps
 from types import MemberDescriptorType
 from typing import TYPE_CHECKING, Any, final
 
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 _OWN = __name__.partition(".")[0]
 _NOT_OWN = (__name__.rpartition(".")[0], f"{_OWN}.pytest_plugin")
+
+_PACKAGE = os.path.dirname(os.path.dirname(__file__)) + os.sep
+_NOT_PACKAGE = (os.path.dirname(__file__) + os.sep, f"{_PACKAGE}pytest_plugin.py")
 
 _MEETING_PLACES: dict[str, tuple[str, ...]] = {
     "asyncio.locks": ("Lock", "Condition", "Semaphore", "BoundedSemaphore", "Barrier"),
@@ -111,6 +115,14 @@ def _counts(cls: type) -> bool:
     if issubclass(cls, (type, BaseException, Enum)):
         return False
     return is_programs(cls.__module__)
+
+
+@cache
+def is_programs_file(file: str) -> bool:
+    """Whether a file of source is the program's, and not a library's."""
+    if file.startswith(_PACKAGE):
+        return not file.startswith(_NOT_PACKAGE)
+    return not is_library(file) or file == "<string>" or file.startswith("<stdin")
 
 
 def is_programs(module: str) -> bool:

@@ -10,6 +10,7 @@ from ._footprint import Tracker
 from ._hooks import hooks
 from ._run import Plan
 from ._strategies import Branches
+from ._variables import variables
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Hashable
@@ -61,7 +62,7 @@ def split_reduced(depth: int, found: list[Shard], also: Collection[type] = ()) -
     tracker = Tracker()
     explorer = Explorer(tracker, depth=depth)
     plan = Plan(explorer.choose, tracker)
-    with hooks(tracker, also):
+    with hooks(tracker, also), variables(tracker):
         while True:
             execution = yield plan
             if not execution.cut:

@@ -274,8 +274,7 @@ class Tracker:
             holders = self._opaque.setdefault(id(value), (value, set()))[1]
             holders.add(self._event.lane.name)
             if len(holders) > 1:
-                kind = type(value).__qualname__
-                self.notes.add(f"a {kind} at hand in {' and '.join(sorted(holders))}")
+                self.notes.add(f"a {type(value).__qualname__} that several tasks use")
 
     def created(self, thing: object) -> None:
         """Note that an object is new, and give it its name."""

@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import dis
 import sys
+from collections import deque
 from contextlib import contextmanager
 from functools import cache
-from types import BuiltinFunctionType, FunctionType, ModuleType
+from types import BuiltinFunctionType, FunctionType, ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
 
 from ._hooks import is_programs_file
@@ -29,6 +30,9 @@ _CLOSURE_LOADS: Final = ("LOAD_DEREF", "LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_DER
 _CLOSURE_STORES: Final = ("STORE_DEREF", "DELETE_DEREF")
 _GLOBAL_LOADS: Final = ("LOAD_GLOBAL", "LOAD_NAME")
 _GLOBAL_STORES: Final = ("STORE_GLOBAL", "DELETE_GLOBAL")
+_OF_CONTAINERS: Final = frozenset(
+    name for kind in (list, dict, set, deque, bytearray, str, range) for name in dir(kind)
+) | {"__next__"}
 _CODE: Final = (FunctionType, BuiltinFunctionType, ModuleType, type)
 
 
@@ -68,11 +72,24 @@ def lines_of(code: CodeType) -> dict[int, Line]:
     """Return what the lines of a function do with variables."""
     lines: dict[int, Line] = {}
     number = code.co_firstlineno
-    for instruction in dis.get_instructions(code):
+    instructions = list(dis.get_instructions(code))
+    for instruction, after in zip(instructions, [*instructions[1:], None], strict=True):
         if instruction.positions is not None and instruction.positions.lineno is not None:
             number = instruction.positions.lineno
-        lines.setdefault(number, Line()).add(instruction.opname, instruction.argval)
+        if not _only_asks(instruction, after):
+            lines.setdefault(number, Line()).add(instruction.opname, instruction.argval)
     return {number: line for number, line in lines.items() if line.matters}
+
+
+def _only_asks(load: dis.Instruction, after: dis.Instruction | None) -> bool:
+    """Whether a local is loaded for an attribute that no list, dictionary or the like has."""
+    return (
+        load.opname.startswith("LOAD_FAST")
+        and isinstance(load.argval, str)
+        and after is not None
+        and after.opname in ("LOAD_ATTR", "LOAD_METHOD", "STORE_ATTR")
+        and after.argval not in _OF_CONTAINERS
+    )
 
 
 def look(tracker: Tracker, frame: FrameType, line: Line) -> None:
@@ -91,6 +108,8 @@ def look(tracker: Tracker, frame: FrameType, line: Line) -> None:
             tracker.touch_name(file, name, write=True)
     for name in line.global_loads:
         value = frame.f_globals.get(name)
+        if value is SimpleNamespace:
+            tracker.notes.add("a SimpleNamespace, which cannot be hooked; a class of its own can")
         if name in frame.f_globals and not isinstance(value, _CODE):
             tracker.touch_name(file, name, write=False)
             tracker.see_held(value, file, name)

@@ -119,9 +119,9 @@ def drive(scenario: Scenario, search: Search, settings: Settings) -> str:
     if settings.backend == "asyncio":
         return Loop(body, search, settings).drive()
     if settings.backend == "trio":
-        from ._trio import Driver
+        from ._selfcheck import trio_driver
 
-        return Driver(body, search, settings).drive()
+        return trio_driver()(body, search, settings).drive()
     msg = f"no backend {settings.backend!r}: there are 'asyncio' and 'trio'"
     raise ValueError(msg)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import types
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, NamedTuple, final
 
 from ._run import Run, is_interrupt
 
@@ -37,8 +37,12 @@ class Gate:
         self.dismissed = False
         """Whether the coroutine is to be left where it is, and the task to end."""
 
+    async def run(self) -> Any:
+        """Be the task's coroutine; trio asks those things that it does not ask a generator."""
+        return await self._pass_on()
+
     @types.coroutine
-    def pass_on(self) -> Generator[Any, Any, Any]:
+    def _pass_on(self) -> Generator[Any, Any, Any]:
         """Drive the coroutine, and wait at the turnstile each time before it moves."""
         try:
             message = None
@@ -54,6 +58,11 @@ class Gate:
                 message = yield trap
         finally:
             self.over = True
+
+
+class _Ended(NamedTuple):
+    outcome: Any
+    error: BaseException | None
 
 
 @final
@@ -77,7 +86,7 @@ class TurnstileDriver:
         self._open = False
         """Whether everybody may go, as an execution is being cleared away."""
         self._began = 0.0
-        self._main_ended: tuple[Any, BaseException | None] = None, None
+        self._main_ended = _Ended(None, None)
         self.run = Run(search, settings, self)
 
     def drive(self) -> str:
@@ -91,7 +100,7 @@ class TurnstileDriver:
         """Put a new task behind a turnstile; trio's hook, called before it is scheduled."""
         if self._watching:
             gate = self._gates[task] = Gate(self, len(self._gates), task.coro)
-            task.coro = gate.pass_on()
+            task.coro = gate.run()
 
     def queue_up(self, gate: Gate) -> Generator[Any, Any, None]:
         """Wait to be let through, unless the execution is being cleared away."""
@@ -117,7 +126,7 @@ class TurnstileDriver:
     async def _execute(self) -> None:
         run = self.run
         self._gates, self._waiting, self._arrived = {}, {}, []
-        self._main_ended = None, None
+        self._main_ended = _Ended(None, None)
         self._began = self._trio.current_time()
         async with self._trio.open_nursery() as nursery:
             self._watching, self._open = True, False
@@ -150,7 +159,7 @@ class TurnstileDriver:
                     outcome = await self._scenario(self.run.race)
         except BaseException as exc:
             error = exc
-        self._main_ended = outcome, error
+        self._main_ended = _Ended(outcome, error)
 
     async def _step(self, main: Any) -> bool:
         """Let one task through; say whether the scenario goes on."""
@@ -160,16 +169,14 @@ class TurnstileDriver:
             return False
         self._wake()
         lane = run.pick()
-        while lane is None:
-            if not run.going:
-                return False
+        while run.going and lane is None:
             if not await self._wait():
                 run.deadlock()
-                return False
+                break
             lane = run.pick()
-        if lane.task is not None:
+        if lane is not None and lane.task is not None:
             self._let_through(lane.task)
-        return True
+        return run.going
 
     def _wake(self) -> None:
         """Tell who can move now, in the order of their birth."""

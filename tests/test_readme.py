@@ -1,4 +1,4 @@
-"""The README's programs run as they stand there, on every loop."""
+"""The programs in the READMEs run as they stand there, on every loop."""
 
 import re
 from functools import partial
@@ -11,20 +11,23 @@ import pytest
 from tests.conftest import BACKENDS
 
 ROOT = Path(__file__).parents[1]
+READMES = (ROOT / "README.md", ROOT / "aiopde/testing/README.md")
 PYTHON_BLOCK = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 
 def programs() -> dict[str, CodeType]:
     found: dict[str, CodeType] = {}
-    for readme in ROOT.glob("README.md"):
+    for readme in READMES:
         text = readme.read_text(encoding="utf-8")
         for block in PYTHON_BLOCK.finditer(text):
-            if not re.search(r"\brun\(", block[1]):
+            if not re.search(r"\brun\(|= explore\(", block[1]):
                 continue  # a fragment
             lines_before = text.count("\n", 0, block.start(1))
-            # The empty lines make a traceback count as README.md does.
+            # The empty lines make a traceback count as the file does.
             source = "\n" * lines_before + block[1]
-            found[f"line {lines_before + 1}"] = compile(source, readme, "exec")
+            found[f"{readme.relative_to(ROOT)} line {lines_before + 1}"] = compile(
+                source, readme, "exec"
+            )
     return found
 
 

@@ -159,8 +159,8 @@ def mount(proc: ProcFS, path: str | os.PathLike[str], *, allow_other: bool = Fal
     ``anyio.Path``): a blocking call in the event loop waits for an answer from the event loop.
 
     A handler gets what it gets from a :class:`ProcFile`, with three differences. Reads and writes
-    come with the position the kernel keeps, so that ``file.pos`` stays 0; one of more than 1 MiB
-    comes in pieces; and the *arg* of an ioctl is a ``bytearray`` to read and change if the command
+    come with the position the kernel keeps, so that ``file.pos`` stays 0; one of 1 MiB or more may
+    come in pieces; and the *arg* of an ioctl is a ``bytearray`` to read and change if the command
     says how long its data is (``_IOR``, ``_IOW``), else a number. A handler is cancelled if its
     caller gets a signal, who then sees ``EINTR``. What a handler raises and is no ``OSError`` is
     logged, and its caller gets ``EIO``.

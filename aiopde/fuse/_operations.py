@@ -254,8 +254,7 @@ class Operations:
     def release(self, nodeid: int, body: memoryview) -> Answer:
         """Close what was opened, after its last descriptor is gone."""
         (number,) = HANDLE_IN.unpack_from(body)
-        if number in self._polls:
-            self._polls[number].cancel()
+        self._stop_poll(number)
         return self._release(self.files.pop(number))
 
     async def _release(self, file: ProcFile) -> bytes:
@@ -329,23 +328,32 @@ class Operations:
             wakeup = stack.enter_context(Wakeup(file.entry))
             ready = await file.poll_now(events, wakeup)
             if not ready and number in self.files:
+                self._stop_poll(number)
+                # Before the task has begun, so that a release finds it.
+                scope = self._polls[number] = anyio.CancelScope()
+                waiting = partial(self._notify_when_woken, number, handle, wakeup, scope)
                 name = f"poll of {file.entry.path}"
-                waiting = partial(self._notify_when_woken, number, handle, wakeup)
                 self._tasks.start_soon(waiting, stack.pop_all(), name=name)
         return POLL_OUT.pack(ready)
 
     # One for each open file: the kernel wakes whoever polls it, and they ask again.
     async def _notify_when_woken(
-        self, number: int, handle: int, wakeup: Wakeup, stack: ExitStack
+        self,
+        number: int,
+        handle: int,
+        wakeup: Wakeup,
+        scope: anyio.CancelScope,
+        stack: ExitStack,
     ) -> None:
-        with stack, anyio.CancelScope() as scope:
-            if number in self._polls:
-                self._polls[number].cancel()
-            self._polls[number] = scope
+        with stack, scope:
             await wakeup.event.wait()
             self._notifier.poll(handle)
         if self._polls.get(number) is scope:
             del self._polls[number]
+
+    def _stop_poll(self, number: int) -> None:
+        if number in self._polls:
+            self._polls.pop(number).cancel()
 
     # -- what users cannot do ---------------------------------------------------------------------
 

@@ -64,7 +64,7 @@ def guard(path: str, seconds: float = SECONDS_TO_ABORT) -> Generator[None]:
     assert device is not None
     number = device.partition(":")[2]
     watcher = subprocess.Popen(
-        ["sh", "-c", _GUARD, "guard", number, str(seconds)],
+        ["/bin/sh", "-c", _GUARD, "guard", number, str(seconds)],
         stdin=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
@@ -81,7 +81,7 @@ async def mounted(
     proc: ProcFS, path: Path, *, allow_other: bool = False, seconds: float = SECONDS_TO_ABORT
 ) -> AsyncGenerator[Mount]:
     """Mount a tree, with a guard."""
-    path.mkdir(exist_ok=True)
+    await in_thread(os.makedirs, path)
     async with mount(proc, path, allow_other=allow_other) as mounted_tree:
         with guard(mounted_tree.path, seconds):
             yield mounted_tree
@@ -106,7 +106,14 @@ async def run(*command: str | Path, check: bool = True) -> subprocess.CompletedP
 async def until(condition: Callable[[], object], seconds: float = 5) -> None:
     """Wait for what another process or thread brings about."""
     with anyio.fail_after(seconds):
-        while not condition():
+        while not condition():  # noqa: ASYNC110  there is no event in another process
+            await anyio.sleep(0.002)
+
+
+async def until_in_thread(condition: Callable[[], object], seconds: float = 5) -> None:
+    """Wait for what only a system call on the mount can tell."""
+    with anyio.fail_after(seconds):
+        while not await in_thread(condition):  # noqa: ASYNC110  the same
             await anyio.sleep(0.002)
 
 

@@ -150,7 +150,15 @@ class Operations:
 
     def lookup(self, nodeid: int, body: memoryview) -> bytes:
         """Find a name in a directory."""
-        entry = step(self.inodes[nodeid].entry, _name(body), ROOT)
+        directory, name = self.inodes[nodeid], _name(body)
+        try:
+            entry = step(directory.entry, name, ROOT)
+        except FileNotFoundError:
+            # The kernel keeps in mind that there is no such name. In a directory that is gone
+            # that alone would keep the directory's inode for good.
+            if directory.entry.removing:
+                self._notifier.name(directory, name)
+            raise
         inode = self.inodes.look_up(entry)
         times = (_NAME_SECONDS, _ATTRIBUTE_SECONDS, 0, 0)
         return ENTRY_OUT.pack(inode.nodeid, 0, *times, *_attributes(inode))

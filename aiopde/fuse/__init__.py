@@ -157,7 +157,8 @@ def mount(proc: ProcFS, path: str | os.PathLike[str], *, allow_other: bool = Fal
     ``fusermount3``. Several mounts may be in one program, of one tree too.
 
     The program must not use the mount itself but from a thread (``anyio.to_thread``,
-    ``anyio.Path``): a blocking call in the event loop waits for an answer from the event loop.
+    ``anyio.Path``): a blocking call in the event loop waits for an answer from the event loop. To
+    start a program with ``cwd=`` in the mount is such a call.
 
     A handler gets what it gets from a :class:`ProcFile`, with three differences. Reads and writes
     come with the position the kernel keeps, so that ``file.pos`` stays 0; one of 1 MiB or more may

@@ -48,3 +48,11 @@ def test_program_runs(program: CodeType, loop: str, monkeypatch: pytest.MonkeyPa
     run = partial(anyio.run, backend=backend, backend_options=options)
     monkeypatch.setattr(anyio, "run", run)
     exec(program, {"__name__": "__main__"})
+
+
+def test_the_transcript_is_what_the_example_prints() -> None:
+    """
+    Nobody has typed it.
+    """
+    printed = (ROOT / "tests/examples/mount.out").read_text(encoding="utf-8")
+    assert f"```console\n{printed}```" in (ROOT / "README.md").read_text(encoding="utf-8")

@@ -41,11 +41,11 @@ class Notifier:
     def __init__(self, fd: int) -> None:
         self._fd = fd
         self._queue: SimpleQueue[bytes | None] = SimpleQueue()
-        self._thread: threading.Thread | None = None
+        # A daemon: a kernel that hangs must not hang the exit too.
+        self._thread = threading.Thread(target=self._run, name="aiopde notifier", daemon=True)
 
     def start(self) -> None:
-        """Start the thread. It is a daemon: a kernel that hangs must not hang the exit too."""
-        self._thread = threading.Thread(target=self._run, name="aiopde notifier", daemon=True)
+        """Start the thread."""
         self._thread.start()
 
     def poll(self, handle: int) -> None:
@@ -70,8 +70,7 @@ class Notifier:
         Not cut short: call it where nobody cancels.
         """
         self._queue.put(None)
-        if self._thread is not None:
-            await anyio.to_thread.run_sync(self._thread.join)
+        await anyio.to_thread.run_sync(self._thread.join)
 
     def _run(self) -> None:
         while (message := self._queue.get()) is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from errno import EINTR, EIO, ENODEV, ENOENT, ENOSYS, EPROTO
-from typing import TYPE_CHECKING, Any, Final, final
+from typing import TYPE_CHECKING, Any, Final, cast, final
 
 import anyio
 from anyio import CancelScope, wait_readable
@@ -81,10 +81,7 @@ class Waiting:
         return self._coroutine.cr_await
 
     def __await__(self) -> Generator[Any, Any, bytes]:
-        return self
-
-    def __iter__(self) -> Generator[Any, Any, bytes]:
-        return self
+        return cast("Generator[Any, Any, bytes]", self)
 
     def __next__(self) -> Any:
         return self.send(None)

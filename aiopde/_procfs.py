@@ -537,15 +537,18 @@ class ProcFS:
         if removal.in_background:
             return
         removal.in_background = True
-        self._tasks.start_soon(self._finish, removal, name=f"removal of {removal.root.path}")
+        # Listed before its task runs: the tree may be given up by then.
+        scope = anyio.CancelScope(shield=True)
+        self._finishers.add(scope)
+        name = f"removal of {removal.root.path}"
+        self._tasks.start_soon(self._finish, removal, scope, name=name)
 
-    async def _finish(self, removal: Removal) -> None:
-        with anyio.CancelScope(shield=True) as scope:
-            self._finishers.add(scope)
-            try:
+    async def _finish(self, removal: Removal, scope: anyio.CancelScope) -> None:
+        try:
+            with scope:
                 await removal.run(self._watch(removal, math.inf).wait_only)
-            finally:
-                self._finishers.discard(scope)
+        finally:
+            self._finishers.discard(scope)
         self._end(removal)
 
     # -- what a user sees -----------------------------------------------------------------------

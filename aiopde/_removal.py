@@ -176,21 +176,20 @@ class Removal:
             self._failures.append((file.entry, exc))
 
     def remaining(self) -> Iterator[ProcDirEntry]:
-        """Go through what is not gone yet."""
+        """Go through what is not gone yet, and what others remove of it."""
         entry = self._current
         while True:
             yield from subtree(entry)
             if entry is self.root:
-                return
+                break
             entry = entry.parent
+        for other in self._others:
+            if not other.done:
+                yield from other.remaining()
 
     async def wait(self, event: anyio.Event) -> None:
         """Wait for what stands in the way, or for the end. A checkpoint."""
         await event.wait()
-
-    def waits_for(self, entry: ProcDirEntry) -> bool:
-        """Tell whether calls inside *entry* are in the way of this removal."""
-        return is_below(entry, self.root) and entry._removal is not GONE
 
     def event(self, entry: ProcDirEntry) -> anyio.Event:
         """Return what is set when *entry*, which this removal is about, is gone."""

@@ -254,14 +254,6 @@ class File:
             if self.leave_shared():
                 await self.release_late()
 
-    async def call_at_position(self, op: str, *args: Any) -> Any:
-        """Run a handler that uses the position, inside the guard."""
-        await self.take_position(op)
-        try:
-            return await self.run(op, *args)
-        finally:
-            await self.leave_position_and_release()
-
     async def poll_now(self, events: int, wakeup: Wakeup | None = None) -> int:
         """Ask the poll handler once; *wakeup* is added to the queues it names."""
         mask = DEFAULT_POLLMASK

@@ -85,11 +85,10 @@ class Removal:
 
     def find(self, parent: ProcDirEntry, name: str) -> ProcDirEntry | None:
         """Return the entry of that name which this removal has unlinked and which is not gone."""
-        if self.done:
-            return None
         entry = self._current
         while not (entry.parent is parent and entry.name == name):
-            if entry is self.root:
+            # Above its own root when all is gone, where it finds nothing either.
+            if entry is self.root or entry.parent is entry:
                 return None
             entry = entry.parent
         return entry

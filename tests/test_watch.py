@@ -300,6 +300,19 @@ class TestGrace:
             await anyio.sleep(2 * GRACE)
             assert not it.reader.done
 
+    @pytest.mark.parametrize("grace", [-1, math.nan])
+    async def test_that_is_no_time(self, grace: float) -> None:
+        """
+        Less than nothing is a ValueError, of a tree as of a removal, which then has not begun.
+        """
+        with pytest.raises(ValueError, match="grace is a number of seconds >= 0"):
+            ProcFS(grace=grace)
+        async with ProcFS() as proc:
+            entry = proc.create("x", ProcOps())
+            with pytest.raises(ValueError, match="grace is a number of seconds >= 0"):
+                await entry.remove(grace=grace)
+            assert state(entry) == "live"
+
     @pytest.mark.usefixtures("unwind_soon")
     async def test_of_what_no_task_shows(self) -> None:
         """
@@ -378,6 +391,30 @@ class TestJoiners:
             assert caught.value.filename == "/proc/d/x"
             assert [holder.path for holder in caught.value.holders] == ["/proc/d/x"]
             handlers.let_go("read")
+
+
+    async def test_kills_where_others_still_remove(self) -> None:
+        """
+        What was removed by somebody else, and is gone, is no matter when the grace ends.
+        """
+        handlers = Handlers()
+        handlers.hold_up("read")
+        async with ProcFS() as proc, create_task_group() as tg:
+            directory = proc.mkdir("d")
+            for name in ("x", "y"):
+                proc.create(f"d/{name}", handlers.ops("read"), killable=True)
+            first, second = [await start(tg, proc.read_bytes, f"d/{name}") for name in "xy"]
+            for name in ("x", "y"):
+                await start(tg, proc.remove, f"d/{name}")
+            remover = await start(tg, directory.remove, grace=GRACE)
+            first.cancel()
+            await all_blocked()
+            assert (remover.done, second.done) == (False, False)
+            await anyio.sleep(2 * GRACE)
+            await all_blocked()
+            assert remover.result is None
+            with refused(EIO):
+                _ = second.result
 
 
 class TestReleases:

@@ -83,10 +83,17 @@ class Holder:
     """Where it stands, the innermost frame first, each as ``"file.py:12 in read"``."""
     killable: bool
     """Whether the end of a removal's grace cancels it."""
+    waited: float | None = None
+    """
+    For how many seconds the entry's removal has been waiting; None if none is. A call has been
+    inside for at least as long: none is let in once removal has begun. (When it came in was not
+    noted, since every call would have to pay for that.)
+    """
 
     def __str__(self) -> str:
         where = ", called at ".join(self.stack) or "?"
-        return f"task {self.task!r} in {self.op} of {self.path!r}, at {where}"
+        waited = "" if self.waited is None else f", whose removal has waited {self.waited:.1f} s"
+        return f"task {self.task!r} in {self.op} of {self.path!r}{waited}, at {where}"
 
 
 def holders(root: ProcDirEntry) -> list[Holder]:
@@ -97,8 +104,16 @@ def holders(root: ProcDirEntry) -> list[Holder]:
             if is_below(entry, root):
                 stack = tuple(_stack(frames[index + 1 :]))
                 killable = entry.killable and op != "release"
-                found.append(Holder(info.name or "?", entry.path, op, stack, killable))
+                name, waited = info.name or "?", _waited(entry)
+                found.append(Holder(name, entry.path, op, stack, killable, waited))
     return found
+
+
+def _waited(entry: ProcDirEntry) -> float | None:
+    removal = entry._removal
+    if not isinstance(removal, Removal) or removal.began is None:
+        return None
+    return anyio.current_time() - removal.began
 
 
 def own_sites() -> list[ProcDirEntry]:

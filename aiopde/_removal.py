@@ -43,6 +43,7 @@ class Removal:
         "_events",
         "_failures",
         "_others",
+        "began",
         "in_background",
         "reported",
         "root",
@@ -57,6 +58,8 @@ class Removal:
         self._failures: list[tuple[ProcDirEntry, Exception]] = []
         # The entry whose last call was seen to be out.
         self._drained: ProcDirEntry | None = None
+        # When somebody first came to wait for it: most are over before, and read no clock.
+        self.began: float | None = None
         # Whether a task of the tree's sees to it.
         self.in_background = False
         # Whether the hung-task report was given.

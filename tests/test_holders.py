@@ -132,6 +132,24 @@ class TestOneCall:
         text = "task 'user' in read of '/proc/x', at b.py:2 in wait, called at a.py:1 in read"
         assert str(holder) == text
         assert str(Holder("user", "/proc/x", "read", (), False)).endswith("'/proc/x', at ?")
+        late = Holder("user", "/proc/x", "read", (), False, 1.25)
+        assert str(late).endswith("'/proc/x', whose removal has waited 1.2 s, at ?")
+
+    async def test_how_long_it_has_been_waited_for(self) -> None:
+        """
+        Once a removal waits it tells for how long, whoever else joins; before that, nothing.
+        """
+        async with held("read", lambda _, file: file.read()) as entry, create_task_group() as tg:
+            (holder,) = entry.holders()
+            assert holder.waited is None
+            began = anyio.current_time()
+            await start(tg, entry.remove)
+            await anyio.sleep(0.02)
+            await start(tg, entry.remove)
+            (holder,) = entry.holders()
+            assert holder.waited is not None
+            assert 0.015 < holder.waited <= anyio.current_time() - began
+            tg.cancel_scope.cancel()
 
     async def test_plain_handlers_are_never_inside(self) -> None:
         """

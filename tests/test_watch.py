@@ -144,6 +144,7 @@ class TestGrace:
             (holder,) = caught.value.holders
             assert (holder.task, holder.path, holder.op) == ("reader", "/proc/x", "read")
             assert holder.stack[-1].endswith(" in read")
+            assert holder.waited == pytest.approx(caught.value.seconds, abs=0.1)
             assert caught.value.seconds > 0.9 * GRACE  # uvloop's clock has milliseconds only
             assert str(holder) in str(caught.value)
 
@@ -819,7 +820,7 @@ class TestHungTask:
             assert report.levelno == logging.WARNING
             first, second = report.getMessage().splitlines()
             assert first == "removal of /proc/x has waited for 0.0 s, for 1 call(s)"
-            assert second.startswith("  task 'reader' in read of '/proc/x', at ")
+            assert second.startswith("  task 'reader' in read of '/proc/x', whose removal has waited")
 
     async def test_is_not_logged_in_time(self, reports: list[logging.LogRecord]) -> None:
         """

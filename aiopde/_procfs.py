@@ -28,7 +28,7 @@ from ._holders import holders
 from ._namei import check_name, check_path, locate, walk
 from ._ops import NO_OPS, ProcOps
 from ._proc_seq import seq_table, single_table
-from ._removal import Removal, refuse_permanent
+from ._removal import Removal, refuse_permanent, removal_around
 from ._watch import RemovalTimeoutError, Watch, refuse_self_removal
 
 if TYPE_CHECKING:
@@ -217,9 +217,9 @@ class ProcFS:
 
         Raises:
             OSError: And nothing was changed. ``EEXIST``: the name is taken; ``EINVAL``: no entry
-                can have that name, or *mode* is of something else than a file; ``ENAMETOOLONG``;
-                ``ENOENT``: a directory on the way is missing; ``EPERM``: the parent is a mount
-                point.
+                can have that name, *mode* is of something else than a file, or it is to be
+                permanent below what is being removed; ``ENAMETOOLONG``; ``ENOENT``: a directory
+                on the way is missing; ``EPERM``: the parent is a mount point.
             TypeError: *ops* is no :class:`ProcOps`.
 
         Linux: ``proc_create_data``.
@@ -359,6 +359,9 @@ class ProcFS:
         kind: type[ProcDirEntry] = ProcDirEntry,
     ) -> ProcDirEntry:
         parent, leaf = self._place(name, parent)
+        if ops.permanent and removal_around(parent) is not None:
+            why = "a removal is under way there, and would have to take a permanent entry along"
+            raise error(EINVAL, f"{parent.path}/{leaf}", why)
         fast = self.root.fast_acquire if fast_acquire is None else fast_acquire
         entry = kind(leaf, mode, parent=parent, ops=ops, data=data, fast_acquire=fast)
         entry.ino = self.inodes.take()
@@ -608,19 +611,23 @@ class ProcFS:
         entry = self.lookup(path, follow_symlinks=follow_symlinks, cred=cred, dir_fd=dir_fd)
         return entry.stat()
 
-    def readlink(self, path: str, *, cred: Credentials = ROOT) -> str:
+    def readlink(
+        self, path: str, *, cred: Credentials = ROOT, dir_fd: ProcFile | None = None
+    ) -> str:
         """
         Return where a symlink leads. Not a checkpoint.
 
         Raises:
             OSError: Those of :meth:`lookup`; ``EINVAL``: *path* is no symlink.
         """
-        entry = self.lookup(path, follow_symlinks=False, cred=cred)
+        entry = self.lookup(path, follow_symlinks=False, cred=cred, dir_fd=dir_fd)
         if not stat.S_ISLNK(entry.type):
             raise error(EINVAL, entry.path, "not a symlink")
         return str(entry.data)
 
-    def chmod(self, path: str, mode: int, *, cred: Credentials = ROOT) -> None:
+    def chmod(
+        self, path: str, mode: int, *, cred: Credentials = ROOT, dir_fd: ProcFile | None = None
+    ) -> None:
         """
         Change an entry's permission bits (0 to 0o7777) for good. Not a checkpoint.
 
@@ -630,18 +637,28 @@ class ProcFS:
 
         Linux: ``proc_notify_change``.
         """
-        self.lookup(path, cred=cred).chmod(mode, cred)
+        self.lookup(path, cred=cred, dir_fd=dir_fd).chmod(mode, cred)
 
-    def chown(self, path: str, uid: int, gid: int, *, cred: Credentials = ROOT) -> None:
+    def chown(
+        self,
+        path: str,
+        uid: int,
+        gid: int,
+        *,
+        cred: Credentials = ROOT,
+        dir_fd: ProcFile | None = None,
+    ) -> None:
         """
         Change an entry's owner and group for good; -1 leaves one as it is. Not a checkpoint.
 
         Raises:
             OSError: Those of :meth:`lookup`; ``EPERM``: *cred* may not, or it is a mount point.
         """
-        self.lookup(path, cred=cred).chown(uid, gid, cred)
+        self.lookup(path, cred=cred, dir_fd=dir_fd).chown(uid, gid, cred)
 
-    def access(self, path: str, how: int, *, cred: Credentials = ROOT) -> None:
+    def access(
+        self, path: str, how: int, *, cred: Credentials = ROOT, dir_fd: ProcFile | None = None
+    ) -> None:
         """
         Check what *cred* may do. Not a checkpoint.
 
@@ -651,7 +668,7 @@ class ProcFS:
         Raises:
             OSError: Those of :meth:`lookup`; ``EACCES``: the mode bits forbid it.
         """
-        self.lookup(path, cred=cred).check(cred, how)
+        self.lookup(path, cred=cred, dir_fd=dir_fd).check(cred, how)
 
     def truncate(self, path: str, size: int, *, cred: Credentials = ROOT) -> None:
         """
@@ -728,7 +745,13 @@ class ProcFS:
         await checkpoint()
         return self.lookup(path, **how)
 
-    async def read_bytes(self, path: str | ProcDirEntry, *, cred: Credentials = ROOT) -> bytes:
+    async def read_bytes(
+        self,
+        path: str | ProcDirEntry,
+        *,
+        cred: Credentials = ROOT,
+        dir_fd: ProcFile | None = None,
+    ) -> bytes:
         """
         Open an entry, read it to the end, and close it, as one call inside its guard.
 
@@ -738,14 +761,25 @@ class ProcFS:
         Raises:
             OSError: Those of :meth:`open` and :meth:`ProcFile.read`.
         """
-        return await read_entry(await self._one_shot(path, os.O_RDONLY, cred))
+        return await read_entry(await self._one_shot(path, os.O_RDONLY, cred, dir_fd))
 
-    async def read_text(self, path: str | ProcDirEntry, *, cred: Credentials = ROOT) -> str:
+    async def read_text(
+        self,
+        path: str | ProcDirEntry,
+        *,
+        cred: Credentials = ROOT,
+        dir_fd: ProcFile | None = None,
+    ) -> str:
         """Do what :meth:`read_bytes` does, and decode it as UTF-8."""
-        return (await self.read_bytes(path, cred=cred)).decode()
+        return (await self.read_bytes(path, cred=cred, dir_fd=dir_fd)).decode()
 
     async def write_bytes(
-        self, path: str | ProcDirEntry, data: bytes, *, cred: Credentials = ROOT
+        self,
+        path: str | ProcDirEntry,
+        data: bytes,
+        *,
+        cred: Credentials = ROOT,
+        dir_fd: ProcFile | None = None,
     ) -> None:
         """
         Open an entry, write all of *data*, and close it, as one call inside its guard.
@@ -757,18 +791,23 @@ class ProcFS:
                 takes no more, though there is some left.
         """
         data = as_bytes(data)
-        await write_entry(await self._one_shot(path, os.O_WRONLY, cred), data)
+        await write_entry(await self._one_shot(path, os.O_WRONLY, cred, dir_fd), data)
 
     async def write_text(
-        self, path: str | ProcDirEntry, text: str, *, cred: Credentials = ROOT
+        self,
+        path: str | ProcDirEntry,
+        text: str,
+        *,
+        cred: Credentials = ROOT,
+        dir_fd: ProcFile | None = None,
     ) -> None:
         """Encode *text* as UTF-8 and do what :meth:`write_bytes` does."""
-        await self.write_bytes(path, text.encode(), cred=cred)
+        await self.write_bytes(path, text.encode(), cred=cred, dir_fd=dir_fd)
 
     async def _one_shot(
-        self, path: str | ProcDirEntry, flags: int, cred: Credentials
+        self, path: str | ProcDirEntry, flags: int, cred: Credentials, dir_fd: ProcFile | None
     ) -> ProcDirEntry:
-        entry = await self._arrive(path, cred=cred)
+        entry = await self._arrive(path, cred=cred, dir_fd=dir_fd)
         _may_open(entry, flags, cred)
         if entry.is_dir():
             raise error(EISDIR, entry.path)

@@ -67,7 +67,7 @@ class Removal:
         # Removals, by somebody else, of what was or is below the root: the directories that they
         # are below go after them.
         self._others = [other for other in pending if is_below(other.root, root)]
-        around = _removal_around(root)
+        around = removal_around(root)
         if around is not None:
             around._others.append(self)
         if root.parent is not root and root.linked:
@@ -214,7 +214,7 @@ def is_below(entry: ProcDirEntry, root: ProcDirEntry) -> bool:
     return entry is root
 
 
-def _removal_around(entry: ProcDirEntry) -> Removal | None:
+def removal_around(entry: ProcDirEntry) -> Removal | None:
     """Find the removal under way which the entry, or a directory it is in, belongs to."""
     while entry._removal is None and entry.parent is not entry:
         entry = entry.parent

@@ -393,7 +393,6 @@ class TestJoiners:
             assert [holder.path for holder in caught.value.holders] == ["/proc/d/x"]
             handlers.let_go("read")
 
-
     async def test_kills_where_others_still_remove(self) -> None:
         """
         What was removed by somebody else, and is gone, is no matter when the grace ends.
@@ -820,7 +819,9 @@ class TestHungTask:
             assert report.levelno == logging.WARNING
             first, second = report.getMessage().splitlines()
             assert first == "removal of /proc/x has waited for 0.0 s, for 1 call(s)"
-            assert second.startswith("  task 'reader' in read of '/proc/x', whose removal has waited")
+            assert second.startswith(
+                "  task 'reader' in read of '/proc/x', whose removal has waited"
+            )
 
     async def test_is_not_logged_in_time(self, reports: list[logging.LogRecord]) -> None:
         """

@@ -54,10 +54,27 @@ class EntryStatistics(UseCountStatistics):
     """
 
 
+class Owner(Protocol):
+    """Who wants to know what its code registers: a module."""
+
+    def add(self, entry: ProcDirEntry) -> None:
+        """Note an entry that was registered."""
+        ...
+
+
+class Owners(Protocol):
+    """Who knows to whom entries belong (a Kernel)."""
+
+    def owner_of(self, entry: ProcDirEntry) -> Owner | None:
+        """Find out whose an entry is, and so whose code its handlers are."""
+        ...
+
+
 class Tree(Protocol):
     """What an entry needs of the tree it stands in (a ProcFS)."""
 
     inodes: InodeNumbers
+    owners: Owners | None
 
     async def remove_entry(self, entry: ProcDirEntry, grace: float | None) -> None:
         """Remove the entry and all below it, or join whoever does."""

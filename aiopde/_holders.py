@@ -57,8 +57,16 @@ _ASIDES: Final = (
     File.run_open,
     _file._release_one_shot,
 )
+# Those that run plain handlers, which nobody waits for, so that they are no sites.
+_PLAIN: Final[dict[Callable[..., object], str]] = {
+    _file._read_now: "file",
+    _file._write_now: "file",
+    File.run_release_now: "self",
+}
 # By identity: to hash or compare a code object is to do so with all that is in it.
 _SITES: Final = {id(function.__code__): site for function, site in _FUNCTIONS.items()}
+_HANDLERS: Final = {number: variable for number, (variable, _) in _SITES.items()}
+_HANDLERS.update({id(function.__code__): variable for function, variable in _PLAIN.items()})
 _ASIDE: Final = frozenset(id(function.__code__) for function in _ASIDES)
 # What an awaited object's frame, and what that awaits, are called: a coroutine's, those of a
 # generator that acts as one, an async generator's.
@@ -124,6 +132,18 @@ def own_sites() -> list[ProcDirEntry]:
     if frame is None:  # the usual case, and all that it costs
         return []
     return [entry for _, (entry, _) in sites(_own_frames(running_task()))]
+
+
+def running_handler() -> ProcDirEntry | None:
+    """Return the entry whose handler is running, plain or not; the innermost, if several are."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        variable = _HANDLERS.get(id(frame.f_code))
+        if variable is not None:
+            place: Any = frame.f_locals[variable]
+            return place if isinstance(place, ProcDirEntry) else place.entry
+        frame = frame.f_back
+    return None
 
 
 def sites(frames: Sequence[FrameType]) -> Iterator[tuple[int, tuple[ProcDirEntry, str]]]:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable, Mapping
     from types import TracebackType
 
+    from ._entry import ProcDirEntry
     from ._kmod import Program
     from ._module import ModuleInfo
 
@@ -89,6 +90,7 @@ class Kernel:
         """The tree."""
         self.dev: DevFS = DevFS()
         """Character devices, for contrast."""
+        self.proc.owners = self.dev.owners = self
         self.oopses: int = 0
         """How many background tasks of modules have ended with an error."""
         self.uses_after_free: int = 0
@@ -196,6 +198,10 @@ class Kernel:
         """
         if module is not None:
             module.put()
+
+    def owner_of(self, entry: ProcDirEntry) -> Module | None:
+        """Return the module that an entry belongs to, and so its handlers. Not a checkpoint."""
+        return next((module for module in self._all if entry in module.entries), None)
 
     # -- accidents ------------------------------------------------------------------------------
 
@@ -438,10 +444,10 @@ class Kernel:
                 module.errors.append(exc)
 
     async def _sweep(self, module: Module) -> None:
+        forgotten = await module.sweep()
         # What a failed init leaves is its error's business, and needs no warning.
-        forgotten = [] if module.context is None else module.forgotten()
-        await module.sweep()
-        module.warn(forgotten)
+        if module.context is not None:
+            module.warn(forgotten)
 
     def _free(self, module: Module) -> None:
         del self._all[module]

@@ -14,9 +14,9 @@ import anyio
 
 from ._entry import GONE
 from ._errors import error
-from ._holders import holders
+from ._holders import holders, running_handler
 from ._ops import PARAMETERS
-from ._procfs import current_owner
+from ._procfs import current_owner, owner_of
 from ._watch import kill_calls
 
 if TYPE_CHECKING:
@@ -334,23 +334,32 @@ class Module:
         self._hidden = []
         return displaced
 
-    def forgotten(self) -> list[ProcDirEntry]:
-        """Return what is still registered."""
-        return [entry for entry in self.entries if entry.linked and not entry.removing]
-
-    async def sweep(self) -> None:
+    async def sweep(self) -> list[ProcDirEntry]:
         """
         Remove what is still registered, and wait for what somebody else is removing.
 
-        Without a grace: as long as a call is inside, its code must not go.
+        Without a grace: as long as a call is inside, its code must not go. Meanwhile such a call
+        may register something, which is then removed too.
+
+        Returns:
+            What nobody else was removing.
         """
-        for entry in list(self.entries):
-            # Unlinked but not being removed is what a character device is when it was deleted.
-            if entry.linked or entry._removal is not None:
-                try:
-                    await entry.remove(grace=math.inf)
-                except Exception as exc:  # an unload does not stop half-way
-                    self.errors.append(exc)
+        forgotten: list[ProcDirEntry] = []
+        seen: set[ProcDirEntry] = set()
+        while found := [entry for entry in self.entries if entry not in seen]:
+            seen.update(found)
+            forgotten += [entry for entry in found if entry.linked and not entry.removing]
+            for entry in found:
+                await self._sweep_away(entry)
+        return forgotten
+
+    async def _sweep_away(self, entry: ProcDirEntry) -> None:
+        # Unlinked but not being removed is what a character device is when it was deleted.
+        if entry.linked or entry._removal is not None:
+            try:
+                await entry.remove(grace=math.inf)
+            except Exception as exc:  # an unload does not stop half-way
+                self.errors.append(exc)
 
     def warn(self, forgotten: list[ProcDirEntry]) -> None:
         """Warn that exit has left something registered, if it has."""
@@ -420,18 +429,21 @@ def poison(ops: ProcOps, log: Log, module: str) -> None:
 
 def this_module() -> Module:
     """
-    Return the module whose init, exit or background task this is. Not a checkpoint.
+    Return the module whose init, exit, background task or handler this is. Not a checkpoint.
 
-    A handler runs in its caller's task: let init keep the module for it.
+    A handler runs in its caller's task, but is code of the module that its entry belongs to. What
+    a task registers that a handler has started belongs to nobody: start it with
+    ``this_module().start_soon``.
 
     Raises:
         RuntimeError: Called from elsewhere.
 
     Linux: ``THIS_MODULE``.
     """
-    owner = current_owner.get()
+    entry = running_handler()
+    owner = current_owner.get() if entry is None else owner_of(entry)
     if not isinstance(owner, Module):
-        msg = "this_module() is for a module's init, exit and background tasks"
+        msg = "this_module() is for a module's init, exit, background tasks and handlers"
         raise RuntimeError(msg)  # noqa: TRY004  it is the place that is wrong, not a type
     return owner
 

@@ -7,7 +7,7 @@ import os
 import stat
 from contextvars import ContextVar
 from errno import EEXIST, EINVAL, EISDIR, ELOOP, ENOENT, ENOTDIR, ENOTEMPTY, EPERM
-from typing import TYPE_CHECKING, Any, Final, Protocol, Self, final
+from typing import TYPE_CHECKING, Any, Final, Self, final
 
 import anyio
 from anyio.lowlevel import checkpoint
@@ -24,7 +24,7 @@ from ._entry import (
 )
 from ._errors import error
 from ._file import as_bytes, open_entry, read_entry, readable, writable, write_entry
-from ._holders import holders
+from ._holders import holders, running_handler
 from ._namei import check_name, check_path, locate, walk
 from ._ops import NO_OPS, ProcOps
 from ._proc_seq import seq_table, single_table
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
     from ._credentials import Credentials
+    from ._entry import Owner, Owners, Tree
     from ._file import ProcFile
     from ._holders import Holder
     from ._seq_file import SeqOps, ShowAllHandler, TextHandler
@@ -47,14 +48,21 @@ if TYPE_CHECKING:
 _MAKE_NEW: Final = os.O_CREAT | os.O_EXCL
 
 
-class Owner(Protocol):
-    """Who wants to know what is registered in its context: a module."""
-
-    def add(self, entry: ProcDirEntry) -> None:
-        """Note an entry that was registered."""
-
-
 current_owner: ContextVar[Owner | None] = ContextVar("current_owner", default=None)
+"""Whose code runs in this context, handlers apart: those run in that of their callers."""
+
+
+def find_owner(tree: Tree) -> Owner | None:
+    """Tell whose code registers something in a tree."""
+    # Nothing is noted while handlers run, so nothing is paid for it: their frames tell.
+    entry = None if tree.owners is None else running_handler()
+    return current_owner.get() if entry is None else owner_of(entry)
+
+
+def owner_of(entry: ProcDirEntry) -> Owner | None:
+    """Tell whose an entry is, and so whose code its handlers are."""
+    owners = entry.tree.owners
+    return None if owners is None else owners.owner_of(entry)
 
 
 @final
@@ -103,6 +111,8 @@ class ProcFS:
         _check_grace(grace)
         self.root: ProcRoot = ProcRoot(mountpoint, self, fast_acquire=fast_acquire)
         self.inodes: InodeNumbers = InodeNumbers()
+        # The Kernel whose tree it is, if it is one's.
+        self.owners: Owners | None = None
         self._grace = grace
         self._hung_task_timeout = hung_task_timeout
         self._tasks: TaskGroup | None = None
@@ -369,7 +379,7 @@ class ProcFS:
             self._orphaned.append(parent)
         # Last, and whole: from here on it can be called.
         parent.add_child(entry)
-        owner = current_owner.get()
+        owner = find_owner(self)
         if owner is not None:
             owner.add(entry)
         return entry

@@ -129,17 +129,17 @@ MUTANTS: Final = (
         "_open_file.py",
         "        self._in_use += 1\n        self._shared += 1\n        try:\n"
         "            return await self.run(op, *args)\n        finally:\n"
-        "            if self.leave_shared():\n                await self.release()\n",
+        "            if self.leave_shared():\n                await self.release_late()\n",
         "        return await self.run(op, *args)\n",
     ),
     Mutant(
         "call: a leave is lost on cancellation",
         "_open_file.py",
         "            return await self.run(op, *args)\n        finally:\n"
-        "            if self.leave_shared():\n                await self.release()\n",
+        "            if self.leave_shared():\n                await self.release_late()\n",
         "            result = await self.run(op, *args)\n        except Exception:\n"
         "            self.leave_shared()\n            raise\n        if self.leave_shared():\n"
-        "            await self.release()\n        return result\n",
+        "            await self.release_late()\n        return result\n",
     ),
     Mutant(
         "leave: nobody releases what was closed under the call",

@@ -70,6 +70,22 @@ class Owners(Protocol):
         ...
 
 
+class Observer(Protocol):
+    """Who wants to know what changes in any tree: a mount, for the kernel's caches."""
+
+    def unlinked(self, entry: ProcDirEntry) -> object:
+        """Note that an entry has lost its name."""
+        ...
+
+    def changed(self, entry: ProcDirEntry) -> object:
+        """Note that an entry's attributes are others now."""
+        ...
+
+
+observers: Final[list[Observer]] = []
+"""Nobody looks at more than whether it is empty, until something is mounted."""
+
+
 class Tree(Protocol):
     """What an entry needs of the tree it stands in (a ProcFS)."""
 
@@ -275,6 +291,7 @@ class ProcDirEntry(Rundown, AsyncResource):
             msg = f"mode must be permission bits, 0 to 0o7777, not {mode:#o}"
             raise ValueError(msg)
         self._mode = stat.S_IFMT(self._mode) | mode
+        self._changed()
 
     @property
     def uid(self) -> int:
@@ -284,6 +301,7 @@ class ProcDirEntry(Rundown, AsyncResource):
     @uid.setter
     def uid(self, uid: int) -> None:
         self._uid = _not_negative("uid", uid)
+        self._changed()
 
     @property
     def gid(self) -> int:
@@ -293,6 +311,7 @@ class ProcDirEntry(Rundown, AsyncResource):
     @gid.setter
     def gid(self, gid: int) -> None:
         self._gid = _not_negative("gid", gid)
+        self._changed()
 
     @property
     def size(self) -> int:
@@ -302,6 +321,11 @@ class ProcDirEntry(Rundown, AsyncResource):
     @size.setter
     def size(self, size: int) -> None:
         self._size = _not_negative("size", size)
+        self._changed()
+
+    def _changed(self) -> None:
+        for observer in observers:
+            observer.changed(self)
 
     def stat(self) -> Stat:
         """Return the attributes as they are now."""
@@ -326,6 +350,7 @@ class ProcDirEntry(Rundown, AsyncResource):
             if self._mode & stat.S_IXGRP:
                 self._mode &= ~stat.S_ISGID
         self._uid, self._gid = uid, gid
+        self._changed()
 
     def _may_chown(self, uid: int, gid: int, cred: Credentials) -> bool:
         if cred.uid == 0 or (uid, gid) == (-1, -1):
@@ -398,6 +423,7 @@ class ProcDirEntry(Rundown, AsyncResource):
         self._children.add(child)
         if child.is_dir():
             self.nlink += 1
+            self._changed()
 
     def unlink(self) -> None:
         """Take its name out of the parent, which is free for another at once."""
@@ -406,6 +432,9 @@ class ProcDirEntry(Rundown, AsyncResource):
         self.parent.children.take(self)
         if self.is_dir():
             self.parent.nlink -= 1
+            self.parent._changed()
+        for observer in observers:
+            observer.unlinked(self)
 
     @property
     def tree(self) -> Tree:

@@ -43,6 +43,7 @@ class Removal:
         "_events",
         "_failures",
         "_others",
+        "began",
         "in_background",
         "reported",
         "root",
@@ -57,6 +58,8 @@ class Removal:
         self._failures: list[tuple[ProcDirEntry, Exception]] = []
         # The entry whose last call was seen to be out.
         self._drained: ProcDirEntry | None = None
+        # When somebody first waited for it, by the loop's clock: most need no time of day.
+        self.began: float | None = None
         # Whether a task of the tree's sees to it.
         self.in_background = False
         # Whether the hung-task report was given.

@@ -84,6 +84,8 @@ class Watch:
         self._removal = removal
         self._killed = False
         self._began = now = anyio.current_time()
+        if removal.began is None:
+            removal.began = now
         self._look_at = now + _FIRST_LOOK
         self._grace_at = math.inf if grace is None else now + grace
         self._hung_at = math.inf if hung_task_timeout is None else now + hung_task_timeout

@@ -91,12 +91,12 @@ class Holder:
 
 def holders(root: ProcDirEntry) -> list[Holder]:
     """Find the calls inside an entry and all below it. Not a checkpoint."""
-    return [holder for holder, _ in calls(root)]
+    return [holder for holder, _, _ in calls(root)]
 
 
-def calls(root: ProcDirEntry) -> Iterator[tuple[Holder, object]]:
+def calls(root: ProcDirEntry) -> Iterator[tuple[Holder, ProcDirEntry, object]]:
     """
-    Go through the calls inside an entry and all below it, each with the coroutine it is.
+    Go through the calls inside an entry and all below it: holder, entry, and the coroutine it is.
 
     That tells one call from the next of the same task, and may be remembered weakly: so who looks
     twice knows how long it has lasted, and calls note no time. None for a call of the running task.
@@ -107,7 +107,7 @@ def calls(root: ProcDirEntry) -> Iterator[tuple[Holder, object]]:
                 stack = tuple(_stack(frames[index + 1 :]))
                 killable = entry.killable and op != "release"
                 holder = Holder(info.name or "?", entry.path, op, stack, killable)
-                yield holder, _coroutine_of(info.coro, frames[index])
+                yield holder, entry, _coroutine_of(info.coro, frames[index])
 
 
 def stack_of(info: TaskInfo) -> tuple[str, ...]:

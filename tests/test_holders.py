@@ -293,7 +293,7 @@ class TestLookingTwice:
         """
         op, use, _ = CALLS[call]
         async with held(op, use) as entry:
-            first, again = ([alias for _, alias in _holders.calls(entry)] for _ in range(2))
+            first, again = ([call for *_, call in _holders.calls(entry)] for _ in range(2))
             assert isinstance(first[0], CoroutineType)
             assert first == again
 
@@ -304,7 +304,7 @@ class TestLookingTwice:
         found: list[object] = []
 
         async def read(file: File, size: int, pos: int) -> bytes:
-            found.extend(alias for _, alias in _holders.calls(file.entry))
+            found.extend(call for *_, call in _holders.calls(file.entry))
             return b""
 
         async with ProcFS() as proc:

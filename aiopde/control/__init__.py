@@ -21,13 +21,13 @@ The protocol
 Each message is a JSON object in one line of at most 1 MiB (a reply: 16 MiB), ended by ``\\n``::
 
     {"id": 1, "method": "rmmod", "params": {"name": "hello", "grace": 5}}
-    {"id": 1, "result": null}
+    {"id": 1, "result": {"name": "hello", "seconds": 0.2}}
 
 - *id* is a number or a string, and comes back in the reply. Requests run beside each other, at
   most 64 of a connection; replies come in the order in which they are done.
 - *params* may be left out if there are none. What each method takes and returns, `_methods.py`
   says: info, lsmod, modinfo, insmod, modprobe, reload, rmmod; ps, why; ls, tree; open, read,
-  write, poll, seek, close. Files are the connection's. Bytes are in base64, in *data*.
+  write, poll, close. Files are the connection's. Bytes are in base64, in *data*.
 - An error: ``{"id": 1, "error": {"class": "FileNotFoundError", "errno": 2, "message": "...",
   "path": "..."}}``. *errno* and *path* are there if it is an OSError; *seconds* and *holders* if a
   grace has ended; *errors* if it is several; *where* tells the line that raised it.

@@ -98,12 +98,13 @@ class Session:
         module = await self._kernel.reload(name, program, **(params or {}))
         return tell_module(module.info())
 
-    async def rmmod(self, name: str, grace: int | float | None = None, force: bool = False) -> None:
-        """Unload a module; *grace* in seconds. Taken back, it goes on."""
+    async def rmmod(self, name: str, grace: int | float | None = None, force: bool = False) -> Told:
+        """Unload a module; *grace* in seconds. Taken back, it goes on. Tells how long it took."""
         if grace is not None and grace < 0:
             raise error(EINVAL, name, f"grace is a number of seconds from 0 on, not {grace}")
-        flags = os.O_NONBLOCK | (os.O_TRUNC if force else 0)
+        flags, began = os.O_NONBLOCK | (os.O_TRUNC if force else 0), anyio.current_time()
         await self._kernel.rmmod(name, flags, grace=grace)
+        return {"name": name, "seconds": anyio.current_time() - began}
 
     # -- who is inside --------------------------------------------------------------------------
 

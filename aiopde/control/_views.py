@@ -157,9 +157,15 @@ def tell_why(kernel: Kernel, looks: Looks, name: str) -> list[Told]:
     """
     inside = looks.look(kernel.proc.root)
     modules = [module for module in kernel._all if module.name == name]
-    told = [_why_module(m, inside) for m in modules if m.state is ModuleState.GOING]
+    going = [module for module in modules if module.state is ModuleState.GOING]
+    told = [_why_module(module, inside) for module in going]
     path = _full_path(kernel, name)
-    told += [_why_removal(r, inside) for r in kernel.proc._removals if _concerns(r, path)]
+    told += [
+        _why_removal(removal, inside)
+        for removal in kernel.proc._removals
+        # What a module removes as it goes, has been told with the module.
+        if _concerns(removal, path) and not any(_owns(module, removal.root) for module in going)
+    ]
     if not told and not modules:
         try:
             kernel.proc.lookup(name)

@@ -62,7 +62,7 @@ def _ask(options: argparse.Namespace, what: Any) -> list[str]:
     from aiopde.control import RemoteError, connect
 
     async def main() -> list[str]:
-        async with await connect(options.control) as client:
+        async with await connect(getattr(options, "control", None)) as client:
             return list(await what(client))
 
     try:

@@ -106,15 +106,29 @@ class Holder:
 
 def holders(root: ProcDirEntry) -> list[Holder]:
     """Find the calls inside an entry and all below it. Not a checkpoint."""
-    found: list[Holder] = []
+    return [holder for holder, _, _ in calls(root)]
+
+
+def calls(root: ProcDirEntry) -> Iterator[tuple[Holder, ProcDirEntry, object]]:
+    """
+    Go through the calls inside an entry and all below it: holder, entry, and the coroutine it is.
+
+    That tells one call from the next of the same task, and may be remembered weakly: so who looks
+    twice knows how long it has lasted, and calls note no time. None for a call of the running task.
+    """
     for info, (frames, _) in _all_tasks():
         for index, (entry, op) in sites(frames):
             if is_below(entry, root):
                 stack = tuple(_stack(frames[index + 1 :]))
                 killable = entry.killable and op != "release"
                 name, waited = info.name or "?", _waited(entry)
-                found.append(Holder(name, entry.path, op, stack, killable, waited))
-    return found
+                holder = Holder(name, entry.path, op, stack, killable, waited)
+                yield holder, entry, _coroutine_of(info.coro, frames[index])
+
+
+def stack_of(info: TaskInfo) -> tuple[str, ...]:
+    """Tell where a task stands, as :attr:`Holder.stack` does of a call."""
+    return tuple(_stack(_chain(info.coro)[0]))
 
 
 def _waited(entry: ProcDirEntry) -> float | None:
@@ -176,6 +190,16 @@ def _chain(awaited: Any) -> tuple[list[FrameType], Any]:
         if following is None:
             return frames, awaited
         awaited = following
+
+
+def _coroutine_of(awaited: Any, wanted: FrameType) -> object:
+    """Find, along a chain of awaits, the one whose frame is *wanted*."""
+    while awaited is not None:
+        frame, following = _step(awaited)
+        if frame is wanted:
+            return awaited
+        awaited = following
+    return None
 
 
 def _step(awaited: Any) -> tuple[FrameType | None, Any]:

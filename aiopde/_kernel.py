@@ -524,6 +524,7 @@ class Kernel:
     def _begin_unload(self, module: Module) -> None:
         module.release()
         module.context = copy_context()
+        module.unload_began = anyio.current_time()
         module.unload.set()
         if sinks:
             emit("rmmod", module.name)

@@ -146,6 +146,8 @@ class Module:
         self.settled: anyio.Event = anyio.Event()
         self.unload: anyio.Event = anyio.Event()
         self.gone: anyio.Event = anyio.Event()
+        # When it was asked to, by the loop's clock.
+        self.unload_began: float | None = None
         self.context: Context | None = None
         self.failure: Exception | None = None
         self.errors: list[Exception] = []

@@ -7,7 +7,7 @@ import os
 import types
 from contextlib import aclosing, asynccontextmanager
 from functools import partial
-from types import SimpleNamespace
+from types import CoroutineType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 import anyio
@@ -301,6 +301,50 @@ class TestWhichAreInside:
             handlers.let_go("read")
             await all_blocked()
             assert entry.holders() == []
+
+
+class TestLookingTwice:
+    @pytest.mark.parametrize("call", CALLS)
+    async def test_a_call_that_lasts_is_known_again(self, call: str) -> None:
+        """
+        As long as a call lasts, it is the same coroutine; and the next one is another.
+        """
+        op, use, _ = CALLS[call]
+        async with held(op, use) as entry:
+            first, again = ([call for *_, call in _holders.calls(entry)] for _ in range(2))
+            assert isinstance(first[0], CoroutineType)
+            assert first == again
+
+    async def test_a_call_of_the_running_task_is_nameless(self) -> None:
+        """
+        A handler that asks while it runs finds itself, and no coroutine for it.
+        """
+        found: list[object] = []
+
+        async def read(file: File, size: int, pos: int) -> bytes:
+            found.extend(call for *_, call in _holders.calls(file.entry))
+            return b""
+
+        async with ProcFS() as proc:
+            proc.create("x", ProcOps(read=read))
+            await proc.read_bytes("x")
+        assert found == [None]
+
+    async def test_where_any_task_stands(self) -> None:
+        """
+        Also a task that is inside no entry tells where it waits, the innermost frame first.
+        """
+
+        async def stand() -> None:
+            await Event().wait()
+
+        async with create_task_group() as tg:
+            tg.start_soon(stand, name="stander")
+            await all_blocked()
+            (info,) = (info for info in anyio.get_running_tasks() if info.name == "stander")
+            functions = [line.rpartition(" in ")[2] for line in _holders.stack_of(info)]
+            assert functions.index("wait") < functions.index("stand")
+            tg.cancel_scope.cancel()
 
 
 class TestWhereItIsAsked:

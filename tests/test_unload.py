@@ -76,13 +76,12 @@ class TestDeadlock:
         The unload goes on, and ends with the call. Its exit, which can do nothing about it, is
         not told.
         """
-        child: Call[None]
+        children: list[Call[None]] = []
 
         async def read(file: File, size: int, pos: int) -> bytes:
-            nonlocal child
             async with create_task_group() as tg:
-                child = Call(lambda: kernel.rmmod("m"))
-                tg.start_soon(child.run, name="child")
+                children.append(Call(lambda: kernel.rmmod("m")))
+                tg.start_soon(children[0].run, name="child")
             return b"read"[pos : pos + size]
 
         async with Kernel() as kernel, create_task_group() as tg:
@@ -93,7 +92,7 @@ class TestDeadlock:
             await module.wait_gone()
             assert anyio.current_time() - began < 1
             with refused(EDEADLK) as caught:
-                _ = child.result
+                _ = children[0].result
             assert str(caught.value).splitlines()[1:] == [
                 "  task 'child' waits for task 'module m'",
                 "  task 'module m' waits for the removal of '/proc/x'",

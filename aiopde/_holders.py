@@ -9,6 +9,7 @@ handlers are known by their code.
 from __future__ import annotations
 
 import gc
+import os
 import sys
 import time
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 from anyio.lowlevel import RunVar
 
-from . import _file, _open_file
+from . import _file
 from ._entry import ProcDirEntry
 from ._file import ProcFile
 from ._open_file import File
@@ -26,10 +27,12 @@ from ._removal import Removal, is_below
 from ._trace import running_task
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from types import FrameType
 
     from anyio import TaskInfo
+
+    Awaited = Callable[[FrameType], Iterable[int]]
 
 # The functions that are inside while their frame lives: the variable that tells where, and the
 # operation (None: it is in a variable of that name).
@@ -68,6 +71,8 @@ _SITES: Final = {id(function.__code__): site for function, site in _FUNCTIONS.it
 _HANDLERS: Final = {number: variable for number, (variable, _) in _SITES.items()}
 _HANDLERS.update({id(function.__code__): variable for function, variable in _PLAIN.items()})
 _ASIDE: Final = frozenset(id(function.__code__) for function in _ASIDES)
+# The beginning of our own files' names.
+_OURS: Final = os.path.join(os.path.dirname(__file__), "_")
 # What an awaited object's frame, and what that awaits, are called: a coroutine's, those of a
 # generator that acts as one, an async generator's.
 _LINKS: Final = (("cr_frame", "cr_await"), ("gi_frame", "gi_yieldfrom"), ("ag_frame", "ag_await"))
@@ -136,6 +141,15 @@ def _waited(entry: ProcDirEntry) -> float | None:
     if not isinstance(removal, Removal) or removal.began is None:
         return None
     return anyio.current_time() - removal.began
+
+
+def standing(path: str, tasks: Mapping[int, str]) -> list[Holder]:
+    """Tell where some tasks stand; *tasks* says of each, by its id, what it is at."""
+    return [
+        Holder(info.name or "?", path, tasks[info.id], tuple(_stack(frames)), killable=False)
+        for info, (frames, _) in _all_tasks()
+        if info.id in tasks
+    ]
 
 
 def own_sites() -> list[ProcDirEntry]:
@@ -229,10 +243,10 @@ def _own_frames(info: TaskInfo | None) -> list[FrameType]:
 
 
 def _stack(frames: Sequence[FrameType]) -> Iterator[str]:
-    """Write the frames down, the innermost first, without those between guard and handler."""
+    """Write the frames down, the innermost first, without our own."""
     for frame in reversed(frames):
         code = frame.f_code
-        if code.co_filename not in {__file__, _file.__file__, _open_file.__file__}:
+        if not code.co_filename.startswith(_OURS):
             yield f"{code.co_filename}:{frame.f_lineno} in {code.co_name}"
 
 
@@ -253,7 +267,7 @@ def find_cycle(removal: Removal, event: anyio.Event) -> list[str] | None:
     until, suspects = _latest_look.get((now, frozenset[int]()))
     if now < until and me not in suspects:
         return None
-    look = _Look()
+    look = Look()
     # Who asks is awake, and so does not seem to wait for what it does wait for.
     look.waiters[me].removals = [(removal, goal_of(removal, event))]
     suspects = look.suspects()
@@ -274,19 +288,27 @@ _latest_look: Final[RunVar[tuple[float, frozenset[int]]]] = RunVar("_latest_look
 class _Waiter:
     """A task: which entries it is inside of, which removals and which tasks it waits for."""
 
-    def __init__(self, info: TaskInfo, frames: Sequence[FrameType], end: Any) -> None:
+    def __init__(
+        self, info: TaskInfo, frames: Sequence[FrameType], end: Any, awaited: Awaited
+    ) -> None:
         self.name = info.name or "?"
         self.inside = [site for _, site in sites(frames)]
         self.removals = list(_awaited_removals(frames))
         self.tasks = {number for frame in frames for number in _awaited_tasks(frame)}
         self.tasks |= _awaited_futures(end)
+        self.tasks |= {number for frame in frames for number in awaited(frame)}
 
 
-class _Look:
-    """Which task waits for which, as seen at one moment."""
+class Look:
+    """
+    Which task waits for which, as seen at one moment.
 
-    def __init__(self) -> None:
-        self.waiters = {info.id: _Waiter(info, *found) for info, found in _all_tasks()}
+    Args:
+        awaited: Tells which other tasks a frame waits for.
+    """
+
+    def __init__(self, awaited: Awaited = lambda frame: ()) -> None:
+        self.waiters = {info.id: _Waiter(info, *found, awaited) for info, found in _all_tasks()}
         # The calls inside what each removal removes.
         self._calls: dict[object, list[tuple[int, ProcDirEntry, str]]] = {}
         for number, waiter in self.waiters.items():

@@ -6,7 +6,7 @@ import inspect
 import os
 from contextlib import asynccontextmanager
 from contextvars import copy_context
-from errno import EBUSY, EDEADLK, EEXIST, EINTR, ELOOP, ENOENT, EWOULDBLOCK
+from errno import EBUSY, EEXIST, EINTR, ELOOP, ENOENT, EWOULDBLOCK
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self, cast, final
 
@@ -15,11 +15,11 @@ from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
 
 from ._cdev import DevFS
 from ._errors import error
-from ._holders import own_sites
 from ._kmod import MODULE_NAME_LEN, Source
-from ._module import Module, ModuleState, Stepped, Turn, UseAfterFreeError, switch
-from ._procfs import ProcFS, current_owner
+from ._module import EXIT, Module, ModuleState, Stepped, Turn, UseAfterFreeError, switch
+from ._procfs import ProcFS
 from ._trace import emit, logger, sinks
+from ._unload import UnloadWatch
 from ._watch import RemovalTimeoutError
 
 if TYPE_CHECKING:
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from ._kmod import Program
     from ._module import ModuleInfo
 
-# How long calls that were cancelled at the end of the grace have to end.
-UNWIND: Final = 1.0
 # How long an init waits for that of a module it depends on, in seconds, as in Linux.
 PATIENCE: Final = 30.0
 
@@ -141,7 +139,10 @@ class Kernel:
                 self._begin_unload(module)
             try:
                 await self._wait_gone(module, self.proc._grace)
-            except RemovalTimeoutError:  # the tree comes next, and tells who is inside
+            except RemovalTimeoutError as exc:
+                # The tree comes next, and tells who is inside; but not whose exit does not end.
+                if not module.holders():
+                    module.errors.append(exc)
                 module.life.cancel()
                 await module.gone.wait()
 
@@ -348,9 +349,8 @@ class Kernel:
 
     async def _live(self, module: Module, probe: bool) -> None:
         """Run init, wait for the unload, run exit; then see that nothing is left, and free it."""
-        current_owner.set(module)
         # Whoever is cancelled, the kernel's own work goes on.
-        with module.life:
+        with module.thread(EXIT), module.life:
             try:
                 async with module.tasks:
                     # Around exit too: init may leave scopes of its own open, which exit closes.
@@ -487,7 +487,8 @@ class Kernel:
             OSError: And nothing was changed. ``ENOENT``: no such module; ``EWOULDBLOCK``: another
                 depends on it; ``EBUSY``: it is loading, going or being reloaded, or it has no
                 exit; ``EWOULDBLOCK``: somebody holds a reference; ``EDEADLK``: the caller is
-                inside one of its handlers.
+                inside one of its handlers. But if a task is told ``EDEADLK`` that such a handler
+                waits for, the unload goes on.
             RemovalTimeoutError: The grace has ended; it tells who is still inside. The unload
                 goes on.
             ExceptionGroup: It is unloaded, and what exit, release handlers or background tasks
@@ -513,8 +514,7 @@ class Kernel:
         if module.permanent and not force:
             raise error(EBUSY, name, "it has an init and no exit: force it, with os.O_TRUNC")
         self._refuse_references(module, force=force)
-        if any(site in module.entries and site.tree is self.proc for site in own_sites()):
-            raise error(EDEADLK, name, "its exit would wait for this very call")
+        module.refuse_own_handlers()
         return module
 
     def _refuse_references(self, module: Module, *, force: bool) -> None:
@@ -537,11 +537,8 @@ class Kernel:
             raise ExceptionGroup(msg, module.errors)
 
     async def _wait_gone(self, module: Module, grace: float | None) -> None:
-        for seconds in (grace, UNWIND):
-            with anyio.move_on_after(seconds):
-                return await module.gone.wait()
-            module.kill_calls()
-        raise RemovalTimeoutError(module.name, grace or 0, tuple(module.holders()))
+        watch = UnloadWatch(module, grace=grace, hung_task_timeout=self.proc._hung_task_timeout)
+        await watch.wait(module.gone)
 
     # -- another version ------------------------------------------------------------------------
 

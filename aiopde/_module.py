@@ -5,19 +5,20 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
-from errno import EINVAL
+from errno import EDEADLK, EINVAL
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self, final
 
 import anyio
 
 from ._entry import GONE
 from ._errors import error
-from ._holders import holders, running_handler
+from ._holders import holders, own_sites, running_handler, standing
 from ._ops import PARAMETERS
-from ._procfs import current_owner, owner_of
-from ._watch import kill_calls
+from ._procfs import ProcFS, current_owner, owner_of
+from ._watch import cancel_calls
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -31,10 +32,13 @@ if TYPE_CHECKING:
     from ._holders import Holder
     from ._kmod import Source, Text
     from ._ops import ProcOps
+    from ._removal import Removal
 
 MODULE_REF_BASE: Final = 1
 """What a module's count has before anybody refers to it; unloading takes it away."""
 _ENOUGH_TO_PRUNE: Final = 64
+EXIT: Final = "exit"
+"""What the task is at, in the end, that runs a module's init and exit."""
 
 
 class ModuleState(Enum):
@@ -142,6 +146,8 @@ class Module:
         self.life: anyio.CancelScope = anyio.CancelScope(shield=True)
         self.init_scope: anyio.CancelScope = anyio.CancelScope()
         self.tasks: TaskGroup = anyio.create_task_group()
+        # What its tasks are at, by their ids.
+        self.threads: dict[int, str] = {}
         # LIVE, or GOING because it failed; asked to unload; and gone.
         self.settled: anyio.Event = anyio.Event()
         self.unload: anyio.Event = anyio.Event()
@@ -152,6 +158,8 @@ class Module:
         self.failure: Exception | None = None
         self.errors: list[Exception] = []
         self.entries: dict[ProcDirEntry, None] = {}
+        # Whether it was logged that its unload takes long.
+        self.reported = False
         self._hidden: list[ProcDirEntry] = []
         self._prune_at = _ENOUGH_TO_PRUNE
         # During a reload: the other version, and whose names are to be seen.
@@ -176,11 +184,18 @@ class Module:
         """Tell which calls are inside its entries; see :meth:`ProcDirEntry.holders`."""
         return [holder for entry in self._roots(self.entries) for holder in holders(entry)]
 
+    def standing(self) -> list[Holder]:
+        """Tell where its own tasks stand, the one that runs its exit and those in background."""
+        return standing(self.name, self.threads)
+
     def kill_calls(self) -> None:
-        """Cancel the calls inside what is being removed, where they may be. Not a checkpoint."""
-        removals = {entry._removal for entry in self.entries} - {None, GONE}
-        for removal in removals:
-            kill_calls(removal)
+        """Cancel the calls inside its entries, where they may be. Not a checkpoint."""
+        for entry in self.entries:
+            cancel_calls(entry)
+
+    def removals(self) -> set[Removal]:
+        """Return what is being removed of it."""
+        return {entry._removal for entry in self.entries} - {None, GONE}
 
     def cancel_init(self) -> None:
         """Cancel its init, if that still runs. Not a checkpoint."""
@@ -192,8 +207,17 @@ class Module:
         Wait until it is gone: to join an unload that somebody else began.
 
         A checkpoint. Cancellation changes nothing.
+
+        Raises:
+            OSError: ``EDEADLK``: the caller is inside one of its handlers.
         """
+        self.refuse_own_handlers()
         await self.gone.wait()
+
+    def refuse_own_handlers(self) -> None:
+        """Raise ``EDEADLK`` in a call that an unload of the module waits for."""
+        if any(site in self.entries and isinstance(site.tree, ProcFS) for site in own_sites()):
+            raise error(EDEADLK, self.name, "its unload would wait for this very call")
 
     # -- references -----------------------------------------------------------------------------
 
@@ -276,15 +300,25 @@ class Module:
         self.tasks.start_soon(self._background, func, args, name=name or f"{self.name}: {func!r}")
 
     async def _background(self, func: Callable[..., Awaitable[Any]], args: tuple[Any, ...]) -> None:
-        current_owner.set(self)
-
         async def run() -> None:
             await func(*args)
 
+        with self.thread("a task"):
+            try:
+                await Stepped(self, run())
+            except Exception as exc:  # whatever a module does, the others go on
+                self.log.oops(self, exc)
+
+    @contextmanager
+    def thread(self, what: str) -> Generator[None]:
+        """Make the running task one of its own for the length of a block."""
+        current_owner.set(self)
+        number = anyio.get_current_task().id
+        self.threads[number] = what
         try:
-            await Stepped(self, run())
-        except Exception as exc:  # whatever a module does, the others go on
-            self.log.oops(self, exc)
+            yield
+        finally:
+            del self.threads[number]
 
     def adopt_context(self) -> None:
         """Run on with the context of who unloads it, as release handlers then do too."""

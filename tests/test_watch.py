@@ -65,7 +65,7 @@ CALLS: dict[str, tuple[str, Use]] = {
 @pytest.fixture
 def unwind_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Calls that were cancelled have less time to end than a real second."""
-    monkeypatch.setattr(_watch, "_UNWIND", GRACE)
+    monkeypatch.setattr(_watch, "UNWIND", GRACE)
 
 
 @pytest.fixture

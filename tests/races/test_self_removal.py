@@ -698,10 +698,10 @@ class TestNoDeadlock:
         A task that stands between two circles is suspected, but in none: it is not told.
         """
 
-        def everybody(look: _holders._Look) -> frozenset[int]:
+        def everybody(look: _holders.Look) -> frozenset[int]:
             return frozenset(look.waiters)
 
-        monkeypatch.setattr(_holders._Look, "suspects", everybody)
+        monkeypatch.setattr(_holders.Look, "suspects", everybody)
         handlers = Handlers()
         handlers.hold_up("read")
         async with ProcFS() as proc, create_task_group() as tg:
@@ -778,13 +778,13 @@ class TestCosts:
         """
         looks: list[int] = []
 
-        class CountedLook(_holders._Look):
+        class CountedLook(_holders.Look):
             def __init__(self) -> None:
                 super().__init__()
                 looks.append(len(self.waiters))
 
         monkeypatch.setattr(_watch, "_FIRST_LOOK", 10 * GRACE)
-        monkeypatch.setattr(_holders, "_Look", CountedLook)
+        monkeypatch.setattr(_holders, "Look", CountedLook)
         handlers = Handlers()
         handlers.hold_up("read")
         async with ProcFS() as proc, create_task_group() as tg:

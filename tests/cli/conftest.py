@@ -48,7 +48,8 @@ def run_command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPa
 def running(command: list[str], **how: Any) -> Generator[subprocess.Popen[str]]:
     """Run a process for the time of a block, and end it in any case."""
     pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, **how) as process:
+    how = {"stdout": pipe, "stderr": pipe, "text": True} | how
+    with subprocess.Popen(command, **how) as process:
         try:
             yield process
         finally:

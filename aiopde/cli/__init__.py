@@ -40,13 +40,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     code = 130
     try:
-        code = run(options)
+        code = execute(options)
     except* KeyboardInterrupt:  # some loops raise it in a group
         print("interrupted", file=sys.stderr)
     return code
 
 
-def run(options: argparse.Namespace) -> int:
+def execute(options: argparse.Namespace) -> int:
     """Run the command; what the user can put right is told in one line."""
     # A name in the tree may be no text, and a terminal may know few characters.
     for stream in (sys.stdout, sys.stderr):

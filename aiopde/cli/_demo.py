@@ -79,5 +79,5 @@ async def module_main(
     kernel.proc.create("greeting", ProcOps.of(Greeting()), parent=directory, mode=0o644)
     kernel.proc.create("slow", ProcOps(read=take_time), parent=directory)
     kernel.proc.symlink("time", "clock", parent=directory)
-    yield
+    yield  # noqa: ASYNC911  as any init that only registers
     await directory.remove()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import cast
 
+from aiopde.control import RemoteError
 from aiopde.control._wire import make_error, tell_error
 
 from ._errors import CommandError
@@ -26,7 +27,9 @@ def describe(error: Exception) -> str:
     if isinstance(error, ExceptionGroup):
         group = cast("ExceptionGroup[Exception]", error)
         return f"{group.message}: {'; '.join(map(describe, group.exceptions))}"
-    # As over the socket: with its class, and the line that raised it.
+    if isinstance(error, RemoteError):
+        return str(error)
+    # As if it came over the socket: with its class, and the line that raised it.
     return str(make_error(tell_error(error)))
 
 

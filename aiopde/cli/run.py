@@ -152,9 +152,9 @@ async def _watch_signals(
             hint = "Ctrl-C again tells who; a third one ends without them"
             print(f"aiopde: waiting for {calls(inside)} to end ({hint})", file=sys.stderr)
         await anext(signals)
-        print(_still_there(kernel), file=sys.stderr)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
+    print(_still_there(kernel), file=sys.stderr)
 
 
 def _still_there(kernel: Kernel) -> str:

@@ -38,7 +38,7 @@ Each message is a JSON object in one line of at most 1 MiB (a reply: 16 MiB), en
   Who only shuts its own direction down, as ``socat`` does, still gets the replies.
 
 General layout: `_server` accepts and answers with `_methods`, which describe things with `_views`;
-`_client` asks. Both speak `_wire`, and meet in a `_place`.
+`_client` asks. Both speak `_wire`, through a `_stream`, and meet in a `_place`.
 """
 
 from ._client import Client, connect

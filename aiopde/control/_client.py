@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from errno import ECONNREFUSED, ENOENT, ENOTSOCK
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final, final
@@ -13,11 +14,11 @@ from anyio.abc import AsyncResource
 from aiopde._errors import error
 
 from ._place import check_private, default_socket
+from ._stream import connect_to
 from ._wire import MAX_REPLY, Lines, broken, decode, encode, make_error
 
 if TYPE_CHECKING:
-    from anyio.abc import SocketStream
-
+    from ._stream import Stream
     from ._wire import Message
 
 NOBODY: Final = "no kernel is running there: start one with 'aiopde run'"
@@ -39,7 +40,7 @@ async def connect(path: str | os.PathLike[str] | None = None) -> Client:
     try:
         if path is None:
             check_private(os.path.dirname(place))
-        return Client(await anyio.connect_unix(place), place)
+        return Client(await connect_to(place), place)
     except OSError as exc:
         if exc.errno in {ENOENT, ECONNREFUSED, ENOTSOCK}:
             raise error(exc.errno, place, NOBODY) from None
@@ -54,7 +55,7 @@ class Client(AsyncResource):
     Any task may ask, one at a time. What a client has asked for is taken back when it is closed.
     """
 
-    def __init__(self, stream: SocketStream, path: str) -> None:
+    def __init__(self, stream: Stream, path: str) -> None:
         self._stream = stream
         self._path = path
         self._turn = anyio.Lock()
@@ -89,17 +90,13 @@ class Client(AsyncResource):
         await self._stream.aclose()
 
     async def _send(self, message: Message) -> None:
-        try:
+        with suppress(ConnectionError):  # it may have said why before it went
             await self._stream.send(encode(message))
-        except anyio.BrokenResourceError:
-            # It may have said why before it went.
-            return
 
     async def _receive(self) -> Message:
         while not self._replies:
-            try:
-                data = await self._stream.receive()
-            except (anyio.EndOfStream, anyio.BrokenResourceError):
-                raise broken(self._path) from None
+            data = await self._stream.receive()
+            if not data:
+                raise broken(self._path)
             self._replies += [decode(line or b"") for line in self._lines.feed(data)]
         return self._replies.pop(0)

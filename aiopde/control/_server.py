@@ -6,16 +6,16 @@ import os
 import select
 from contextlib import suppress
 from errno import EAGAIN, EMSGSIZE
-from typing import TYPE_CHECKING, Any, Final, final
+from typing import TYPE_CHECKING, Final, final
 
 import anyio
-from anyio.abc import SocketAttribute, SocketListener
 
 from aiopde._errors import error
 from aiopde._trace import logger
 
 from ._methods import Session
 from ._place import default_socket, listening, make_private, peer_of, refuse_stranger
+from ._stream import accept
 from ._views import Looks
 from ._wire import (
     MAX_REPLY,
@@ -29,10 +29,13 @@ from ._wire import (
 )
 
 if TYPE_CHECKING:
-    from anyio.abc import SocketStream, TaskGroup, TaskStatus
+    import socket
+
+    from anyio.abc import TaskGroup, TaskStatus
 
     from aiopde import Kernel
 
+    from ._stream import Stream
     from ._wire import Message, Request
 
 MAX_IN_FLIGHT: Final = 64
@@ -68,11 +71,8 @@ async def serve_control(
     await anyio.lowlevel.checkpoint()
     place = _prepare(path)
     looks, began = Looks(), anyio.current_time()
-    with listening(place) as sock:
-        async with (
-            await SocketListener.from_socket(sock) as listener,
-            anyio.create_task_group() as tg,
-        ):
+    with listening(place) as listener:
+        async with anyio.create_task_group() as tg:
             task_status.started(place)
             while True:
                 stream = await _accept(listener)
@@ -87,16 +87,16 @@ def _prepare(path: str | os.PathLike[str] | None) -> str:
     return place
 
 
-async def _accept(listener: SocketListener) -> SocketStream:
+async def _accept(listener: socket.socket) -> Stream:
     while True:
         try:
-            return await listener.accept()
+            return await accept(listener)
         except OSError as exc:  # no more descriptors: those who are connected go on
             logger.warning("the control socket takes nobody in: %s", exc)
             await anyio.sleep(_REST)
 
 
-async def _serve(stream: SocketStream, session: Session) -> None:
+async def _serve(stream: Stream, session: Session) -> None:
     connection = _Connection(stream, session)
     async with stream:
         try:
@@ -110,11 +110,10 @@ async def _serve(stream: SocketStream, session: Session) -> None:
 class _Connection:
     """One client: reads its requests, and answers each in a task of its own."""
 
-    def __init__(self, stream: SocketStream, session: Session) -> None:
+    def __init__(self, stream: Stream, session: Session) -> None:
         self._stream = stream
         self._session = session
-        self._socket: Any = stream.extra(SocketAttribute.raw_socket)  # noqa: S610
-        self._peer = peer_of(self._socket)
+        self._peer = peer_of(stream.socket)
         self._in_flight = 0
         # A reply is one line, also if it goes out in pieces.
         self._sending = anyio.Lock()
@@ -140,18 +139,14 @@ class _Connection:
 
     async def _read_requests(self, tg: TaskGroup) -> None:
         lines = Lines(MAX_REQUEST)
-        while True:
-            try:
-                data = await self._stream.receive()
-            except (anyio.EndOfStream, anyio.BrokenResourceError):
-                return
+        while data := await self._stream.receive():
             for line in lines.feed(data):
                 await self._begin(line, tg)
 
     async def _wait_hung_up(self) -> None:
         """Let requests go on of who will send no more, as long as he is there to read."""
         poll = select.poll()
-        poll.register(self._socket, 0)
+        poll.register(self._stream.socket, 0)
         # No loop can wait for a hang-up alone.
         while self._in_flight and not poll.poll(0):  # noqa: ASYNC110
             await anyio.sleep(_REST)
@@ -188,5 +183,5 @@ class _Connection:
             line = encode({"id": message["id"], "error": tell_error(exc)})
         async with self._sending:
             # Who reads the requests is told so too.
-            with suppress(anyio.BrokenResourceError):
+            with suppress(ConnectionError):
                 await self._stream.send(line)

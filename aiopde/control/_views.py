@@ -219,7 +219,7 @@ def _why_removal(removal: Removal, inside: list[tuple[ProcDirEntry, Told]]) -> T
 def _full_path(kernel: Kernel, name: str) -> str:
     root = kernel.proc.root.name.rstrip("/")
     inside = name.removeprefix(root) if name.startswith("/") else name
-    return f"{root}/{inside.strip('/')}"
+    return f"{root}/{inside.strip('/')}".rstrip("/")
 
 
 def _concerns(removal: Removal, path: str) -> bool:

@@ -165,7 +165,7 @@ def tell_error(exc: BaseException) -> Message:
 
 
 def _text(filename: object) -> str | None:
-    return None if filename is None else str(filename)
+    return str(filename) if filename else None
 
 
 def _where(exc: BaseException) -> str:

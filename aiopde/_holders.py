@@ -58,8 +58,17 @@ _ASIDES: Final = (
     _file._release_one_shot,
 )
 # By identity: to hash or compare a code object is to do so with all that is in it.
-_SITES: Final = {id(function.__code__): site for function, site in _FUNCTIONS.items()}
+_SITES: Final[dict[int, tuple[str, str | None]]] = {}
 _ASIDE: Final = frozenset(id(function.__code__) for function in _ASIDES)
+
+
+def add_site(function: Callable[..., object], place: str, op: str | None) -> None:
+    """Have a function known as one that is inside, while it has a variable *place*."""
+    _SITES[id(function.__code__)] = place, op
+
+
+for _function, _site in _FUNCTIONS.items():
+    add_site(_function, *_site)
 # What an awaited object's frame, and what that awaits, are called: a coroutine's, those of a
 # generator that acts as one, an async generator's.
 _LINKS: Final = (("cr_frame", "cr_await"), ("gi_frame", "gi_yieldfrom"), ("ag_frame", "ag_await"))

@@ -138,13 +138,11 @@ class Removal:
         if sinks and self._drained is not entry:
             self._drained = entry
             emit("drained", entry.path)
-        while entry.open_files:
-            # A copy, since closers take files out meanwhile; and again, since a directory may
-            # be opened while it waits.
-            for file in reversed(list(entry.open_files)):
-                obstacle = self._close(file)
-                if obstacle is not None:
-                    return obstacle
+        # Each time the newest that is there: closers take files out meanwhile.
+        while entry.newest is not None:
+            obstacle = self._close(entry.newest)
+            if obstacle is not None:
+                return obstacle
         return None
 
     def _close(self, file: File) -> anyio.Event | File | None:
@@ -226,7 +224,7 @@ def subtree(root: ProcDirEntry) -> Iterator[ProcDirEntry]:
     while todo:
         entry = todo.pop()
         yield entry
-        if entry._children is not None:
+        if entry._rare.children is not None:
             todo.extend(entry.children)
 
 

@@ -99,8 +99,8 @@ class InodeNumbers:
     def give_back_all(self, numbers: list[int]) -> None:
         """Make many numbers free."""
         self._free += numbers
-        heapq.heapify(self._free)
         self._forget()
+        self._free.sort()  # is a heap then; and sorted by pieces it mostly is already
 
     def _forget(self) -> None:
         if len(self._free) == self._next - PROC_DYNAMIC_FIRST:  # nobody holds any
@@ -156,6 +156,18 @@ class Children:
             self._descending.pop()
         else:
             self._descending = None
+
+    @property
+    def unsorted(self) -> bool:
+        """Whether the order would have to be found first."""
+        return self._descending is None
+
+    def clear(self) -> list[ProcDirEntry]:
+        """Take all entries away, and return them in any order."""
+        entries = list(self.by_name.values())
+        self.by_name.clear()
+        self._descending = None
+        return entries
 
     def descending(self) -> list[str]:
         """Return the list itself, the last name first; who pops one takes that entry away too."""
@@ -547,8 +559,13 @@ class ProcDirEntry(Rundown, AsyncResource):
         """
         if self._in_use < 0:
             return False
-        for file in self.open_files:
-            self._in_use += file.kill()
+        file = self.newest
+        while file is not None:
+            if file._in_use:
+                self._in_use += file.kill()
+            else:  # the same in place: there may be many
+                file._in_use = BIAS
+            file = file._older
         super().kill()
         if sinks:
             emit("bias", self.path)

@@ -83,9 +83,7 @@ def _line(result: Result) -> str:
     spread = f"{result.low:.3g} … {result.high:.3g}"
     verdict = "" if result.met else "  MISSED"
     value = f"{result.value:.3g} {result.unit}"
-    return (
-        f"{result.what:{_WIDTH}} {result.backend:8} {value:>9}  {spread:16} {result.target}{verdict}"
-    )
+    return f"{result.what:{_WIDTH}} {result.backend:8} {value:>9}  {spread:16} {result.target}{verdict}"
 
 
 def _write(path: Path, results: list[Result]) -> None:

@@ -112,7 +112,9 @@ make_files_cleanup: list[float] = []
 @row("asyncio")
 async def importing(bench: Bench) -> None:
     def importing(name: str) -> float:
-        code = f"import time; t = time.perf_counter(); import {name}; print(time.perf_counter() - t)"
+        code = (
+            f"import time; t = time.perf_counter(); import {name}; print(time.perf_counter() - t)"
+        )
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
         return float(done.stdout)
 

@@ -62,17 +62,28 @@ _ASIDES: Final = (
 )
 # Those that run plain handlers, which nobody waits for, so that they are no sites.
 _PLAIN: Final[dict[Callable[..., object], str]] = {
-    _file._read_now: "file",
-    _file._write_now: "file",
+    ProcFile._read_plain: "file",
+    ProcFile._write_plain: "file",
+    ProcFile._aclose_quick: "file",
     File.run_release_now: "self",
+    Removal._release_all: "file",
 }
 # By identity: to hash or compare a code object is to do so with all that is in it.
-_SITES: Final = {id(function.__code__): site for function, site in _FUNCTIONS.items()}
-_HANDLERS: Final = {number: variable for number, (variable, _) in _SITES.items()}
-_HANDLERS.update({id(function.__code__): variable for function, variable in _PLAIN.items()})
+_SITES: Final[dict[int, tuple[str, str | None]]] = {}
+_HANDLERS: Final = {id(function.__code__): variable for function, variable in _PLAIN.items()}
 _ASIDE: Final = frozenset(id(function.__code__) for function in _ASIDES)
 # The beginning of our own files' names.
 _OURS: Final = os.path.join(os.path.dirname(__file__), "_")
+
+
+def add_site(function: Callable[..., object], place: str, op: str | None) -> None:
+    """Have a function known as one that is inside, while it has a variable *place*."""
+    _SITES[id(function.__code__)] = place, op
+    _HANDLERS[id(function.__code__)] = place
+
+
+for _function, _site in _FUNCTIONS.items():
+    add_site(_function, *_site)
 # What an awaited object's frame, and what that awaits, are called: a coroutine's, those of a
 # generator that acts as one, an async generator's.
 _LINKS: Final = (("cr_frame", "cr_await"), ("gi_frame", "gi_yieldfrom"), ("ag_frame", "ag_await"))
@@ -167,8 +178,8 @@ def running_handler() -> ProcDirEntry | None:
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         variable = _HANDLERS.get(id(frame.f_code))
-        if variable is not None:
-            place: Any = frame.f_locals[variable]
+        place: Any = variable and frame.f_locals.get(variable)
+        if place is not None:
             return place if isinstance(place, ProcDirEntry) else place.entry
         frame = frame.f_back
     return None

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from errno import EINVAL
-from typing import TYPE_CHECKING, cast, final
+from typing import TYPE_CHECKING, Any, cast, final
 
 import anyio
 
-from ._entry import GONE
+from ._entry import FREED, GONE, PLAIN, Rare
 from ._errors import error
+from ._open_file import run_to_end
 from ._trace import emit, sinks
 from ._usecount import BIAS
 
@@ -43,6 +44,7 @@ class Removal:
         "_events",
         "_failures",
         "_others",
+        "_plain",
         "began",
         "in_background",
         "reported",
@@ -72,9 +74,17 @@ class Removal:
             around._others.append(self)
         if root.parent is not root and root.linked:
             root.unlink()
+        # What an entry has of what is rare when it has nothing else; see ProcDirEntry.own().
+        self._plain = plain = Rare(self, shared=True)
+        usual = None if sinks else PLAIN
         for entry in subtree(root):
-            entry.kill()
-            entry._removal = self
+            if entry._rare is usual and entry._in_use == 0 and entry.newest is None:
+                # kill() in place, for the many that nobody uses: a tenth of what it costs.
+                entry._in_use = BIAS
+                entry._rare = plain
+            else:
+                entry.kill()
+                entry._removal = self
 
     @property
     def done(self) -> bool:
@@ -106,6 +116,7 @@ class Removal:
             :meth:`release`; then call again.
         """
         while not self.done:
+            self._sweep(self._current)
             child = self._current.children.first()
             if child is not None:
                 self._descend(child)
@@ -116,6 +127,33 @@ class Removal:
             if not self._current.children:  # a release handler may have created something
                 self._ascend()
         return None
+
+    def _sweep(self, directory: ProcDirEntry) -> None:
+        """
+        Do at once for the first children what would be done for each: for those nobody uses.
+
+        Nobody can tell the difference, as nothing else runs between: they have no file that is
+        open, nobody waits for them, and no sink listens.
+        """
+        children = directory._rare.children
+        if children is None or self._events or self._others or sinks:
+            return
+        # What is plain was idle when it was killed, and what is killed gets neither calls nor
+        # files; whatever else may have happened to it has given it a Rare of its own.
+        plain, by_name = self._plain, children.by_name
+        # Where all of it is, no order is needed. To be found out once only.
+        kinds = {c._rare for c in by_name.values()} if children.unsorted else ()
+        if kinds == {plain} and not directory._rare.subdirs:
+            swept = children.clear()
+        else:
+            swept = []
+            names = children.descending()
+            while names and (child := by_name[names[-1]])._rare is plain and not child.is_dir():
+                del by_name[names.pop()]
+                swept.append(child)
+        for child in swept:
+            child._rare = FREED
+        directory.tree.inodes.give_back_all([child._block + child._offset for child in swept])
 
     def _descend(self, child: ProcDirEntry) -> None:
         child.unlink()
@@ -140,14 +178,39 @@ class Removal:
         if sinks and self._drained is not entry:
             self._drained = entry
             emit("drained", entry.path)
-        while entry.open_files:
-            # A copy, since closers take files out meanwhile; and again, since a directory may
-            # be opened while it waits.
-            for file in reversed(list(entry.open_files)):
-                obstacle = self._close(file)
-                if obstacle is not None:
-                    return obstacle
+        if entry.newest is not None and not entry.ops.release_suspends and not sinks:
+            run_to_end(self._release_all(entry))
+        # Each time the newest that is there: closers take files out meanwhile.
+        while entry.newest is not None:
+            obstacle = self._close(entry.newest)
+            if obstacle is not None:
+                return obstacle
         return None
+
+    async def _release_all(self, entry: ProcDirEntry) -> None:
+        """Release each file in turn, where that waits for nothing: release_now(), in place."""
+        ops: Any = entry.ops
+        release, awaited, held = ops.release, ops.release_awaited, 0
+        file = entry.newest
+        try:
+            while file is not None:
+                try:
+                    if awaited:
+                        await release(file)
+                    elif release is not None:
+                        release(file)
+                except Exception as exc:  # it stops no other release; see check()
+                    self._failures.append((entry, exc))
+                finally:
+                    if file._traffic is None or file._traffic.descriptors:
+                        held += 1
+                    # take_file() in place
+                    entry.newest = older = file._older
+                    if older is not None:
+                        older._newer = file._older = None
+                    file = older
+        finally:
+            entry.own().holders += held
 
     def _close(self, file: File) -> anyio.Event | File | None:
         if file.closing:
@@ -221,14 +284,15 @@ def removal_around(entry: ProcDirEntry) -> Removal | None:
     return None if entry._removal is GONE else cast("Removal | None", entry._removal)
 
 
-def subtree(root: ProcDirEntry) -> Iterator[ProcDirEntry]:
-    """Go through an entry and all below it, parents first."""
-    todo = [root]
-    while todo:
-        entry = todo.pop()
-        yield entry
-        if entry._children is not None:
-            todo.extend(entry.children)
+def subtree(root: ProcDirEntry) -> list[ProcDirEntry]:
+    """Return an entry and all below it, parents first."""
+    found = [root]
+    for entry in found:
+        children = entry._rare.children
+        if children is not None:
+            # In order only for those who watch: to sort takes longer than all the rest.
+            found += children if sinks else children.by_name.values()
+    return found
 
 
 def refuse_permanent(root: ProcDirEntry) -> None:
@@ -237,6 +301,7 @@ def refuse_permanent(root: ProcDirEntry) -> None:
 
     Linux finds that out on the way, with half of the tree gone.
     """
-    for entry in subtree(root):
-        if entry.permanent:
-            raise error(EINVAL, entry.path, "a permanent entry cannot be removed")
+    entries = subtree(root)
+    if any(ops.permanent for ops in {entry.ops for entry in entries}):
+        path = next(entry.path for entry in entries if entry.permanent)
+        raise error(EINVAL, path, "a permanent entry cannot be removed")

@@ -69,7 +69,7 @@ async def opened(handlers: object, **how: Any) -> AsyncGenerator[ProcFile]:
 
 def left_behind(file: ProcFile, *queues: WaitQueue) -> list[int]:
     """How many wait in these queues, and for the entry's removal."""
-    return [*map(len, queues), len(file.entry._watchers or ())]
+    return [*map(len, queues), len(file.entry._rare.watchers or ())]
 
 
 class TestWaitQueue:

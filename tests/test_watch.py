@@ -181,7 +181,7 @@ class TestGrace:
 
     async def test_a_killable_call_gets_eio(self) -> None:
         """
-        In a killable entry the handler is cancelled, and its caller gets EIO; the removal succeeds.
+        B27: if it is killable the handler is cancelled, its caller gets EIO, the removal succeeds.
         """
         async with stuck(killable=True) as it:
             await it.entry.remove(grace=GRACE)

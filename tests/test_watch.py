@@ -306,8 +306,10 @@ class TestGrace:
         """
         Less than nothing is a ValueError, of a tree as of a removal, which then has not begun.
         """
-        with pytest.raises(ValueError, match="grace is a number of seconds >= 0"):
-            ProcFS(grace=grace)
+        for name in ("grace", "hung_task_timeout"):
+            options: dict[str, Any] = {name: grace}
+            with pytest.raises(ValueError, match=f"{name} is a number of seconds >= 0"):
+                ProcFS(**options)
         async with ProcFS() as proc:
             entry = proc.create("x", ProcOps())
             with pytest.raises(ValueError, match="grace is a number of seconds >= 0"):

@@ -63,6 +63,11 @@ class Owner(Protocol):
         """Note an entry that was registered."""
         ...
 
+    @property
+    def going(self) -> bool:
+        """Whether it is on its way out: what it waits for then must not fail."""
+        ...
+
 
 class Owners(Protocol):
     """Who knows to whom entries belong (a Kernel)."""

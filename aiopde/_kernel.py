@@ -17,7 +17,7 @@ from ._cdev import DevFS
 from ._errors import error
 from ._kmod import MODULE_NAME_LEN, Source
 from ._module import EXIT, Module, ModuleState, Stepped, Turn, UseAfterFreeError, switch
-from ._procfs import ProcFS
+from ._procfs import ProcFS, check_seconds
 from ._trace import emit, logger, sinks
 from ._unload import UnloadWatch
 from ._watch import RemovalTimeoutError
@@ -481,7 +481,8 @@ class Kernel:
             flags: ``os.O_TRUNC`` forces: references and a missing exit are no obstacle then (a
                 call inside an entry still is). ``O_NONBLOCK`` changes nothing, as in Linux.
             grace: Seconds to wait; by default the tree's. When they are over, calls of entries
-                created as *killable* are cancelled; if it is not gone then, that is an error.
+                created as *killable* are cancelled; if it is not gone then, that is an error. It
+                is the caller's: what exit removes is waited for without one, unless it says so.
 
         Raises:
             OSError: And nothing was changed. ``ENOENT``: no such module; ``EWOULDBLOCK``: another
@@ -496,6 +497,7 @@ class Kernel:
 
         Linux: ``delete_module``, in its order.
         """
+        check_seconds("grace", grace)
         await checkpoint()
         force = bool(flags & os.O_TRUNC)
         module = self._may_unload(name, force=force)

@@ -175,6 +175,11 @@ class Module:
         """What it is called in the table."""
         return self.source.name
 
+    @property
+    def going(self) -> bool:
+        """Whether its exit runs, or what a failed init has left is undone."""
+        return self.state is ModuleState.GOING
+
     def info(self) -> ModuleInfo:
         """Return what lsmod tells of it. Not a checkpoint."""
         used_by = tuple(user.name for user in reversed(self.used_by))

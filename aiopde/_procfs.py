@@ -117,7 +117,8 @@ class ProcFS:
         if not mountpoint.startswith("/") or (mountpoint.endswith("/") and mountpoint != "/"):
             msg = f"mountpoint is an absolute path, as '/proc', not {mountpoint!r}"
             raise ValueError(msg)
-        _check_grace(grace)
+        check_seconds("grace", grace)
+        check_seconds("hung_task_timeout", hung_task_timeout)
         self.root: ProcRoot = ProcRoot(mountpoint, self, fast_acquire=fast_acquire)
         self.inodes: InodeNumbers = InodeNumbers()
         # The Kernel whose tree it is, if it is one's.
@@ -467,7 +468,7 @@ class ProcFS:
 
     async def remove_entry(self, entry: ProcDirEntry, grace: float | None) -> None:
         """Remove an entry and all below it, or join whoever does."""
-        _check_grace(grace)
+        check_seconds("grace", grace)
         self._refuse_root(entry)
         if entry._removal is GONE:
             if not entry.fast_acquire:
@@ -550,7 +551,11 @@ class ProcFS:
             await watch.wait(removal.event(removal.root))
 
     def _watch(self, removal: Removal, grace: float | None) -> Watch:
-        grace = self._grace if grace is None else grace
+        if grace is None:
+            owner = current_owner.get()
+            # An exit must come to its end, or what it goes on to free is not freed. The grace is
+            # that of who waits for the unload.
+            grace = None if owner is not None and owner.going else self._grace
         return Watch(removal, grace=grace, hung_task_timeout=self._hung_task_timeout)
 
     def _hand_over(self, removal: Removal) -> None:
@@ -957,9 +962,10 @@ def _check_ops(ops: object) -> None:
     raise TypeError(msg)
 
 
-def _check_grace(grace: float | None) -> None:
-    if grace is not None and not grace >= 0:
-        msg = f"grace is a number of seconds >= 0, or None for ever, not {grace!r}"
+def check_seconds(name: str, seconds: float | None) -> None:
+    """Refuse what is no time to wait."""
+    if seconds is not None and not seconds >= 0:
+        msg = f"{name} is a number of seconds >= 0, or None for ever, not {seconds!r}"
         raise ValueError(msg)
 
 

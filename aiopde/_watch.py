@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from errno import EDEADLK, ETIMEDOUT
 from typing import TYPE_CHECKING, Final, final
 
@@ -66,7 +67,7 @@ def refuse_self_removal(entry: ProcDirEntry) -> None:
             raise error(EDEADLK, inside.path, why)
 
 
-class Vigil:
+class Vigil(ABC):
     """
     One task's waiting for an event that may not come: it is awake now and then, and acts.
 
@@ -113,21 +114,21 @@ class Vigil:
         if now >= self._grace_at:
             self._end_grace(event, now)
 
+    @abstractmethod
     async def _wait(self, event: anyio.Event) -> None:
         """Wait, in a function that is known by those who look for a cycle."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _refuse_cycle(self, event: anyio.Event) -> None:
         """Raise ``EDEADLK`` if there is one."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _report(self, waited: float) -> None:
         """Log who is waited for."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _end_grace(self, event: anyio.Event, now: float) -> None:
         """Cancel who may be cancelled and give more time for that, or raise."""
-        raise NotImplementedError
 
 
 @final

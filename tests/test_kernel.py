@@ -427,7 +427,7 @@ class TestInsmod:
 
     async def test_entries_of_an_init_that_failed(self) -> None:
         """
-        What such an init leaves is removed for it; insmod waits for the calls inside.
+        I43: exit is not run, what is left is removed for it; insmod waits for the calls inside.
         """
         handlers = Handlers()
         handlers.hold_up("read")

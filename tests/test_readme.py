@@ -16,8 +16,8 @@ from tests.conftest import BACKENDS
 
 ROOT = Path(__file__).parents[1]
 PYTHON_BLOCK = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-NAMES = {name: getattr(aiopde, name) for name in aiopde.__all__}
-NAMES |= {module.__name__: module for module in (anyio, errno, warnings)}
+MODULES = {module.__name__: module for module in (anyio, errno, warnings)}
+NAMES = {name: getattr(aiopde, name) for name in aiopde.__all__} | MODULES
 
 
 def blocks(*, whole: bool) -> dict[str, CodeType]:

@@ -10,7 +10,7 @@ import anyio
 import pytest
 from anyio import CancelScope, create_task_group
 
-from aiopde import File, Kernel, ProcOps, RemovalTimeoutError, _watch, this_module
+from aiopde import File, Kernel, ModuleState, ProcOps, RemovalTimeoutError, _watch, this_module
 from tests.helpers import Call, Handlers, all_blocked, refused, start
 
 if TYPE_CHECKING:
@@ -155,6 +155,18 @@ class TestDeadlock:
 
 
 class TestGrace:
+    async def test_that_is_no_time(self) -> None:
+        """
+        It is refused before anything is begun.
+        """
+        may_go = anyio.Event()
+        may_go.set()
+        async with Kernel() as kernel:
+            module = await kernel.insmod(stuck_exit(may_go), "m")
+            with pytest.raises(ValueError, match="grace is a number of seconds >= 0"):
+                await kernel.rmmod("m", grace=-1)
+            assert module.state is ModuleState.LIVE
+
     async def test_of_an_exit_that_does_not_end(self) -> None:
         """
         D5: the error tells where the module's exit stands, without a second's delay.
@@ -170,6 +182,35 @@ class TestGrace:
             assert any(line.endswith(" in main") for line in holder.stack)
             may_go.set()
             await module.wait_gone()
+
+    @pytest.mark.parametrize("killable", [False, True])
+    async def test_of_the_tree_does_not_fail_an_exit(self, *, killable: bool) -> None:
+        """
+        It is for who waits for the unload; exit goes on waiting, and frees what it has to free.
+        """
+        handlers = Handlers()
+        handlers.hold_up("read")
+        log: list[str] = []
+
+        async def main(kernel: Kernel) -> AsyncIterator[None]:
+            entry = kernel.proc.create("x", handlers.ops("read"), killable=killable)
+            yield
+            await entry.remove()
+            log.append(f"freed, with {entry.in_use} inside")
+
+        async with Kernel(grace=GRACE) as kernel, create_task_group() as tg:
+            module = await kernel.insmod(main)
+            await start(tg, kernel.proc.read_bytes, "x")
+            if killable:
+                await kernel.rmmod("main")
+            else:
+                with pytest.raises(RemovalTimeoutError):
+                    await kernel.rmmod("main")
+                await anyio.sleep(2 * GRACE)
+                assert (module.state, log) == (ModuleState.GOING, [])
+                handlers.let_go("read")
+                await module.wait_gone()
+            assert log == ["freed, with 0 inside"]
 
     async def test_of_a_task_that_does_not_end(self) -> None:
         """

@@ -181,7 +181,7 @@ class TestGrace:
 
     async def test_a_killable_call_gets_eio(self) -> None:
         """
-        In a killable entry the handler is cancelled, and its caller gets EIO; the removal succeeds.
+        B27: if it is killable the handler is cancelled, its caller gets EIO, the removal succeeds.
         """
         async with stuck(killable=True) as it:
             await it.entry.remove(grace=GRACE)
@@ -306,8 +306,10 @@ class TestGrace:
         """
         Less than nothing is a ValueError, of a tree as of a removal, which then has not begun.
         """
-        with pytest.raises(ValueError, match="grace is a number of seconds >= 0"):
-            ProcFS(grace=grace)
+        for name in ("grace", "hung_task_timeout"):
+            options: dict[str, Any] = {name: grace}
+            with pytest.raises(ValueError, match=f"{name} is a number of seconds >= 0"):
+                ProcFS(**options)
         async with ProcFS() as proc:
             entry = proc.create("x", ProcOps())
             with pytest.raises(ValueError, match="grace is a number of seconds >= 0"):

@@ -124,7 +124,8 @@ async def chdir(call: Caller, args: Args) -> Result:
     """Go into a directory; that is a descriptor of it which no handler hears of."""
     path, start = call.where(args)
     flags = os.O_PATH | os.O_DIRECTORY
-    there = await call.proc.open(path, flags, cred=call.actor.cred, dir_fd=start)
+    # Its "." is found by who may search it.
+    there = await call.proc.open(f"{path}/.", flags, cred=call.actor.cred, dir_fd=start)
     before, call.actor.process.cwd = call.actor.process.cwd, there
     if before is not None:
         await before.aclose()

@@ -12,7 +12,7 @@ import asyncio
 import logging
 from contextlib import AsyncExitStack, contextmanager
 from errno import EDEADLK
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
@@ -246,6 +246,30 @@ class TestD1:
             await wait_until(lambda: first.done)
             assert first.result is None
             assert [exc.errno for exc in caught] == [EDEADLK]
+
+    @pytest.mark.usefixtures("looks")
+    @pytest.mark.parametrize("victim", ["reader", "remover"])
+    async def test_cancelled_anywhere(self, victim: str) -> None:
+        """
+        Whoever of a circle is cancelled, and when: nobody is inside then, and no task is left.
+        """
+        before = len(anyio.get_running_tasks())
+        for points in range(25):
+            caught: list[OSError] = []
+            async with ProcFS() as proc, create_task_group() as tg:
+                entry = proc.create("x", reading(through_a_child, caught))
+                calls: dict[str, Call[Any]] = {
+                    "reader": Call((await proc.open("x")).read),
+                    "remover": Call(entry.remove),
+                }
+                for call in calls.values():
+                    tg.start_soon(call.run)
+                    for _ in range(points):
+                        await anyio.lowlevel.checkpoint()
+                calls[victim].cancel()
+                await entry.remove()
+                assert (state(entry), entry.in_use) == ("gone", 0)
+            assert len(anyio.get_running_tasks()) == before
 
 
 class TestD2:

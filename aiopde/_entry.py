@@ -356,13 +356,13 @@ class ProcDirEntry(Rundown, AsyncResource):
         self.own().removal = removal
 
     @property
-    def _completion(  # pyright: ignore[reportIncompatibleVariableOverride]
-        self,
-    ) -> anyio.Event | None:
+    def _completion(self) -> anyio.Event | None:
         return self._rare.completion
 
     @_completion.setter
-    def _completion(self, completion: anyio.Event | None) -> None:
+    def _completion(  # pyright: ignore[reportIncompatibleVariableOverride]
+        self, completion: anyio.Event | None
+    ) -> None:
         self.own().completion = completion
 
     # -- what it is -----------------------------------------------------------------------------

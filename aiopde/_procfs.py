@@ -238,8 +238,7 @@ class ProcFS:
 
         Linux: ``proc_create_data``.
         """
-        if not isinstance(ops, ProcOps):
-            raise _no_table(ops)
+        _check_ops(ops)
         mode = _file_mode(name, mode) if mode else _REGULAR
         kind = KillableEntry if killable else ProcDirEntry
         return self._register(name, mode, parent, ops, data, fast_acquire, kind)
@@ -523,9 +522,8 @@ class ProcFS:
         try:
             if removal.advance() is not None:
                 await self._go_on(removal, self._watch(removal, grace))
-                return
-            self._end(removal)
-            if not removal.root.fast_acquire:
+            elif not removal.root.fast_acquire:
+                self._end(removal)
                 await checkpoint()
         except BaseException:
             if not removal.done:
@@ -743,7 +741,7 @@ class ProcFS:
         # for what is most common; the slow way knows all the rest.
         if entry is None or not entry._attributes.quick or entry._in_use < 0:
             return await self._open_slowly(path, flags, cred, dir_fd)
-        ops = entry.ops
+        ops: Any = entry.ops
         try:
             cls = ops.quick_handles[flags]
         except KeyError:
@@ -841,14 +839,14 @@ class ProcFS:
         file.entry = entry
         file.flags = file.pos = file._in_use = 0
         file.private_data = file._traffic = file._newer = file._older = None
-        ops = entry.ops
+        ops: Any = entry.ops
         entry._in_use += 1
         try:
             if ops.open is not None:
-                op = "open"  # for holders()
+                op = "open"  # which holders() tells
                 result = await ops.open(file)
                 if result is not None and result != 0:
-                    raise file.nonsense("open", result, "None")
+                    raise file.nonsense(op, result, "None")
             try:
                 op = "read"
                 reader = ops.reader
@@ -913,12 +911,14 @@ add_site(ProcFS.open, "file", "open")
 add_site(ProcFS.read_bytes, "file", None)
 
 
-def _no_table(ops: object) -> TypeError:
+def _check_ops(ops: object) -> None:
+    if isinstance(ops, ProcOps):
+        return
     msg = f"create() wants a ProcOps, not {ops!r:.60}: pass ProcOps(read=...), or ProcOps.of(it)"
     if isinstance(ops, type):
         name = ops.__name__
         msg = f"create() wants a ProcOps, not a class: pass ProcOps.of({name}()), not {name}"
-    return TypeError(msg)
+    raise TypeError(msg)
 
 
 def _check_grace(grace: float | None) -> None:

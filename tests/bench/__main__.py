@@ -23,7 +23,7 @@ import tests.bench
 
 from ._measure import BACKENDS, FULL, SHORT, Result, Row, rows
 
-_WIDTH: Final = 62
+_WIDTH: Final = 54
 
 
 def main() -> int:
@@ -83,7 +83,8 @@ def _line(result: Result) -> str:
     spread = f"{result.low:.3g} … {result.high:.3g}"
     verdict = "" if result.met else "  MISSED"
     value = f"{result.value:.3g} {result.unit}"
-    return f"{result.what:{_WIDTH}} {result.backend:8} {value:>9}  {spread:16} {result.target}{verdict}"
+    what = f"{result.what:{_WIDTH}} {result.backend:8}"
+    return f"{what} {value:>9}  {spread:16} {result.target}{verdict}"
 
 
 def _write(path: Path, results: list[Result]) -> None:

@@ -6,8 +6,9 @@ import gc
 import random
 import statistics
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import asdict, dataclass
+from importlib import import_module
 from typing import Any, Final
 
 import anyio
@@ -19,7 +20,7 @@ BACKENDS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "trio": ("trio", {}),
 }
 
-Variant = Callable[[int], Awaitable[object]]
+Variant = Callable[[int], Coroutine[Any, Any, object]]
 """Does an operation that many times."""
 Limit = float | Mapping[str, float] | None
 """A target, or one for each loop."""
@@ -126,7 +127,7 @@ class Bench:
         """Note how many times as long one thing takes as another, and how long it should."""
         ratios = sorted(a / b for a, b in zip(times, base, strict=True))
         low, high = ratios[len(ratios) // 4], ratios[-1 - len(ratios) // 4]
-        self._note(what, statistics.median(ratios), low, high, "×", at_most, at_least)
+        self._note(what, statistics.median(ratios), low, high, "x", at_most, at_least)
 
     def figure(
         self, what: str, values: Times, unit: str, *, at_most: Limit = None, at_least: Limit = None
@@ -157,6 +158,11 @@ class Bench:
         return limit.get(self.backend) if isinstance(limit, Mapping) else limit
 
 
+def peer(name: str) -> Any:
+    """Import what is compared with: a module of the group bench, which need not have types."""
+    return import_module(name)
+
+
 async def timed(variant: Variant, count: int) -> float:
     """Seconds for one of *count* operations, with the garbage collector out of the way."""
     await checkpoint()
@@ -170,7 +176,7 @@ async def timed(variant: Variant, count: int) -> float:
         gc.enable()
 
 
-Measurement = Callable[[Bench], Awaitable[None]]
+Measurement = Callable[[Bench], Coroutine[Any, Any, None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +199,7 @@ def row(*backends: str) -> Callable[[Measurement], Measurement]:
     """Mark a function as a row of the table: on these loops, by default on all."""
 
     def register(measure: Measurement) -> Measurement:
-        name: str = measure.__name__  # type: ignore[attr-defined]
+        name: str = measure.__name__
         rows[name] = Row(name, measure, backends or tuple(BACKENDS))
         return measure
 

@@ -7,13 +7,16 @@ import random
 import subprocess
 import sys
 import tracemalloc
-from collections.abc import Iterator
 from contextlib import contextmanager
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 from aiopde import ProcFile, ProcFS, ProcOps
 
 from ._measure import Bench, Times, Variant, row, timed
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
 
 
 async def answer(file: object, size: int, pos: int) -> bytes:
@@ -86,7 +89,7 @@ async def million(bench: Bench) -> None:
 
             found.append(await timed(look_up, len(paths)) / 2)
             plain.append(await timed(access, len(names)))
-            del flat
+            flat = {}
     bench.ratio(f"create {count:,} entries ÷ files of tmpfs", made, kernel, at_most=0.35)
     bench.figure(f"listdir of {count:,}, an entry", listed, "ns", at_most=60)
     bench.figure("… once more", again, "ns", at_most=60)
@@ -94,9 +97,9 @@ async def million(bench: Bench) -> None:
 
 
 @contextmanager
-def in_memory() -> Iterator[int]:
+def in_memory() -> Generator[int]:
     """A folder of the kernel's own memory file system."""
-    with TemporaryDirectory(dir="/dev/shm") as place:  # noqa: S108
+    with TemporaryDirectory(dir="/dev/shm") as place:
         where = os.open(place, os.O_RDONLY)
         try:
             yield where
@@ -122,7 +125,7 @@ async def importing(bench: Bench) -> None:
         def import_(names: str) -> float:
             code = f"import time; t = time.perf_counter(); {names}; print(time.perf_counter() - t)"
             command = [sys.executable, "-c", code]
-            done = subprocess.run(command, env=environment, capture_output=True, check=True)  # noqa: ASYNC221
+            done = subprocess.run(command, env=environment, capture_output=True, check=True)
             return float(done.stdout)
 
         mine: Times = []

@@ -864,7 +864,7 @@ class ProcFS:
                 return whole
             finally:
                 if ops.release is not None:
-                    op = "release"  # noqa: F841
+                    op = "release"
                     await ops.release(file)
         finally:
             entry._in_use = left = entry._in_use - 1

@@ -245,8 +245,8 @@ MUTANTS: Final = (
     Mutant(
         "remover: oldest first, of those whose release waits for nothing",
         "_removal.py",
-        "        file = entry.newest\n        try:\n            while file is not None:\n",
-        "        file = entry.newest\n        try:\n            for file in entry.open_files[::-1]:\n",
+        "        try:\n            while file is not None:\n",
+        "        try:\n            for file in entry.open_files[::-1]:\n",
     ),
     Mutant(
         "remover: an error stops the releases",
@@ -274,13 +274,6 @@ MUTANTS: Final = (
         "",
     ),
     Mutant(
-        "open: a quick one is not counted",
-        "_procfs.py",
-        "            entry._in_use += 1\n            try:\n                result = ops.open(file)\n",
-        "            entry._in_use += 1\n            try:\n                entry._in_use -= 1\n"
-        "                result = ops.open(file)\n                entry._in_use += 1\n",
-    ),
-    Mutant(
         "read_bytes: a quick one wakes nobody",
         "_procfs.py",
         "            entry._in_use = left = entry._in_use - 1\n            if left < 0:\n"
@@ -297,8 +290,8 @@ MUTANTS: Final = (
     Mutant(
         "kill: forgets the open files",
         "_entry.py",
-        "        file = self.newest\n        while file is not None:\n",
-        "        file = self.newest\n        while False:\n",
+        "        while file is not None:\n            if file._in_use:\n",
+        "        while False:\n            if file._in_use:\n",
     ),
     Mutant(
         "kill: forgets files opened during the drain",

@@ -92,6 +92,10 @@ class Bench:
         """How large a thing is to be; smaller in a short run."""
         return max(10, int(full * self._effort.scale))
 
+    def sizes(self, largest: int) -> list[int]:
+        """Go from one to the largest, ten times as large each time."""
+        return [10**n for n in range(len(str(self.size(largest))))]
+
     async def times(self, **variants: Variant) -> dict[str, Times]:
         """Measure variants in turn, each as often as fills its time."""
         count = {name: await self._calibrate(variant) for name, variant in variants.items()}
@@ -174,6 +178,28 @@ async def timed(variant: Variant, count: int) -> float:
         return (time.perf_counter() - began) / count
     finally:
         gc.enable()
+
+
+class Lines:
+    """The lines of one picture: points, by what each line shows."""
+
+    def __init__(self, title: str, over: str, unit: str) -> None:
+        self.title = title
+        self.over = over
+        self.unit = unit
+        self.lines: dict[str, list[tuple[float, float]]] = {}
+
+    def add(self, line: str, x: float, y: float) -> None:
+        self.lines.setdefault(line, []).append((x, y))
+
+
+curves: Final[dict[str, Lines]] = {}
+"""The pictures, by the names of their files."""
+
+
+def curve(name: str, title: str, over: str, unit: str) -> Lines:
+    """Begin a picture, or go on with it."""
+    return curves.setdefault(name, Lines(title, over, unit))
 
 
 Measurement = Callable[[Bench], Coroutine[Any, Any, None]]

@@ -97,7 +97,7 @@ class DevFS:
             data=data,
         )
         cdev.owner = owner
-        cdev.ino = self.inodes.take()
+        cdev._block, cdev._offset = self.inodes.take_parts()
         self.root.add_child(cdev)
         if module is not None:
             module.add(cdev)

@@ -116,18 +116,29 @@ class Tree(Protocol):
 class InodeNumbers:
     """Gives out the lowest free inode number from 0xF0000000 (``proc_inum_ida``)."""
 
-    __slots__ = ("_free", "_next")
+    # In two parts, as an entry keeps them: a multiple of 256, and what comes on top of that.
+    __slots__ = ("_block", "_free", "_offset")
 
     def __init__(self) -> None:
         self._free: list[int] = []
-        self._next = PROC_DYNAMIC_FIRST
+        self._block, self._offset = _split(PROC_DYNAMIC_FIRST)
 
     def take(self) -> int:
         """Return the lowest number nobody holds."""
+        block, offset = self.take_parts()
+        return block + offset
+
+    def take_parts(self) -> tuple[int, int]:
+        """Take the same number, in two parts."""
         if self._free:
-            return heapq.heappop(self._free)
-        self._next += 1
-        return self._next - 1
+            return _split(heapq.heappop(self._free))
+        offset = self._offset
+        if offset == 0xFF:
+            block = self._block
+            self._block, self._offset = _split(block + 0x100)
+            return block, offset
+        self._offset = offset + 1
+        return self._block, offset
 
     def give_back(self, number: int) -> None:
         """Make *number* free for the next entry."""
@@ -141,9 +152,18 @@ class InodeNumbers:
         self._free.sort()  # is a heap then; and sorted by pieces it mostly is already
 
     def _forget(self) -> None:
-        if len(self._free) == self._next - PROC_DYNAMIC_FIRST:  # nobody holds any
+        if len(self._free) == self._block + self._offset - PROC_DYNAMIC_FIRST:  # nobody holds any
             self._free.clear()
-            self._next = PROC_DYNAMIC_FIRST
+            self._block, self._offset = _split(PROC_DYNAMIC_FIRST)
+
+
+# The multiples of 256 that inode numbers are made from, each one object.
+_blocks: Final[dict[int, int]] = {}
+
+
+def _split(number: int) -> tuple[int, int]:
+    offset = number & 0xFF
+    return _blocks.setdefault(number - offset, number - offset), offset
 
 
 @final
@@ -154,14 +174,16 @@ class Children:
     The kernel keeps a red-black tree in that order. A dict, and a list of names sorted when
     somebody wants to see it, is several times faster to fill and to look up, and takes a third of
     the memory. The list is kept until a name is added; taking its first names away leaves it in
-    order.
+    order. Most names are given out in order anyway (eth0, eth1), and then need not be sorted.
     """
 
-    __slots__ = ("_descending", "by_name")
+    __slots__ = ("_descending", "_last", "by_name")
 
     def __init__(self) -> None:
         self.by_name: dict[str, ProcDirEntry] = {}
         self._descending: list[str] | None = None
+        # The last name, as long as each came after all before it; then None, for good.
+        self._last: str | None = ""
 
     def __len__(self) -> int:
         return len(self.by_name)
@@ -184,7 +206,14 @@ class Children:
 
     def add(self, entry: ProcDirEntry) -> None:
         """Add an entry whose name is not there."""
-        self.by_name[entry.name] = entry
+        name, last = entry.name, self._last
+        if last is not None:
+            longer = len(name) - len(last)
+            if (longer > 0 or (longer == 0 and name > last)) and name.isascii():
+                self._last = name
+            else:
+                self._last = None
+        self.by_name[name] = entry
         self._descending = None
 
     def take(self, entry: ProcDirEntry) -> None:
@@ -204,13 +233,14 @@ class Children:
         """Take all entries away, and return them in any order."""
         entries = list(self.by_name.values())
         self.by_name.clear()
-        self._descending = None
+        self._descending, self._last = None, ""
         return entries
 
     def descending(self) -> list[str]:
         """Return the list itself, the last name first; who pops one takes that entry away too."""
         if self._descending is None:
-            self._descending = _in_order(list(self.by_name))
+            names = list(self.by_name)
+            self._descending = names if self._last is not None else _in_order(names)
             self._descending.reverse()
         return self._descending
 
@@ -240,7 +270,7 @@ def _rank(name: str) -> tuple[int, bytes]:
 class Attributes:
     """What ``stat`` tells, and how calls yield: shared by all entries that are alike."""
 
-    __slots__ = ("fast_acquire", "gid", "is_dir", "mode", "quick", "size", "uid")
+    __slots__ = ("_below", "fast_acquire", "gid", "is_dir", "mode", "quick", "size", "uid")
 
     def __init__(self, mode: int, uid: int, gid: int, size: int, fast_acquire: bool) -> None:
         self.mode = mode
@@ -251,6 +281,14 @@ class Attributes:
         self.is_dir = stat.S_ISDIR(mode)
         # What open() and its like may take the short way with.
         self.quick = fast_acquire and stat.S_ISREG(mode)
+        self._below: dict[int, Attributes] = {}
+
+    def below(self, mode: int, fast_acquire: bool) -> Attributes:
+        """Return what an entry gets that is created in a directory with these."""
+        key = mode << 1 | fast_acquire
+        if key not in self._below:
+            self._below[key] = attributes(mode, self.uid, self.gid, 0, fast_acquire)
+        return self._below[key]
 
 
 # Never changed, but replaced.
@@ -317,7 +355,6 @@ class ProcDirEntry(Rundown, AsyncResource):
         self,
         name: str,
         mode: int,
-        *,
         parent: ProcDirEntry | None,
         ops: ProcOps = NO_OPS,
         data: Any = None,
@@ -325,11 +362,15 @@ class ProcDirEntry(Rundown, AsyncResource):
     ) -> None:
         self.name = name
         self._in_use = 0
-        uid, gid = (0, 0) if parent is None else (parent.uid, parent.gid)
-        self._attributes: Attributes = attributes(mode, uid, gid, 0, fast_acquire)
+        if parent is None:
+            self.parent: ProcDirEntry = self
+            self._attributes: Attributes = attributes(mode, 0, 0, 0, fast_acquire)
+        else:
+            self.parent = parent
+            self._attributes = parent._attributes.below(mode, fast_acquire)
         self._rare = PLAIN
-        self.parent: ProcDirEntry = self if parent is None else parent
-        self.ino = 1
+        # The root's; ProcFS gives the others theirs.
+        self._block, self._offset = 0, 1
         self.ops: ProcOps = ops
         self.data: Any = data
         # Every open file, from the one whose open finished last to the first; see add_file(). The
@@ -353,13 +394,13 @@ class ProcDirEntry(Rundown, AsyncResource):
         self.own().removal = removal
 
     @property
-    def _completion(  # pyright: ignore[reportIncompatibleVariableOverride]
-        self,
-    ) -> anyio.Event | None:
+    def _completion(self) -> anyio.Event | None:
         return self._rare.completion
 
     @_completion.setter
-    def _completion(self, completion: anyio.Event | None) -> None:
+    def _completion(  # pyright: ignore[reportIncompatibleVariableOverride]
+        self, completion: anyio.Event | None
+    ) -> None:
         self.own().completion = completion
 
     # -- what it is -----------------------------------------------------------------------------
@@ -385,11 +426,6 @@ class ProcDirEntry(Rundown, AsyncResource):
     def ino(self) -> int:
         """The inode number, > 0; unique among the entries of a tree that are not gone."""
         return self._block + self._offset
-
-    @ino.setter
-    def ino(self, number: int) -> None:
-        self._offset = number & 0xFF
-        self._block = _blocks.setdefault(number - self._offset, number - self._offset)
 
     @property
     def nlink(self) -> int:
@@ -568,8 +604,9 @@ class ProcDirEntry(Rundown, AsyncResource):
 
     def add_child(self, child: ProcDirEntry) -> None:
         """Make *child* visible below this entry, at once and whole (``proc_register``)."""
-        rare = self.own()
+        rare = self._rare
         if rare.children is None:
+            rare = self.own()
             rare.children = Children()
         rare.children.add(child)
         if child.is_dir():
@@ -773,7 +810,7 @@ class ProcRoot(ProcDirEntry):
     __slots__ = ("_tree",)
 
     def __init__(self, mountpoint: str, tree: Tree, *, fast_acquire: bool) -> None:
-        super().__init__(mountpoint, stat.S_IFDIR | 0o555, parent=None, fast_acquire=fast_acquire)
+        super().__init__(mountpoint, stat.S_IFDIR | 0o555, None, fast_acquire=fast_acquire)
         self._tree = tree
 
     @property
@@ -813,8 +850,6 @@ PLAIN: Final = Rare(shared=True)
 """What an entry has of what is rare: nothing."""
 FREED: Final = Rare(GONE, holders=BIAS, shared=True)
 """The same of one that is gone, and its number given back."""
-# The multiples of 256 that inode numbers are made from, each one object.
-_blocks: Final[dict[int, int]] = {}
 NO_CHILDREN: Final = Children()
 
 

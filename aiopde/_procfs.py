@@ -32,7 +32,7 @@ from ._file import (
     write_entry,
 )
 from ._holders import add_site, holders, running_handler
-from ._namei import check_name, check_path, locate, walk
+from ._namei import NAME_MAX, check_name, check_path, locate, walk
 from ._open_file import MAX_RW_COUNT, File
 from ._ops import NO_OPS, ProcOps
 from ._proc_seq import seq_table, single_table
@@ -56,6 +56,10 @@ if TYPE_CHECKING:
 # A symlink at the end is not followed then, so that a dangling one exists already.
 _MAKE_NEW: Final = os.O_CREAT | os.O_EXCL
 
+
+# So long a name has not too many bytes, whatever it is made of.
+_SHORT: Final = NAME_MAX // 4
+_REGULAR: Final = stat.S_IFREG | 0o444
 
 current_owner: ContextVar[Owner | None] = ContextVar("current_owner", default=None)
 """Whose code runs in this context, handlers apart: those run in that of their callers."""
@@ -245,11 +249,9 @@ class ProcFS:
         Linux: ``proc_create_data``.
         """
         _check_ops(ops)
-        mode = _file_mode(name, mode)
+        mode = _file_mode(name, mode) if mode else _REGULAR
         kind = KillableEntry if killable else ProcDirEntry
-        return self._register(
-            name, mode, parent, ops=ops, data=data, fast_acquire=fast_acquire, kind=kind
-        )
+        return self._register(name, mode, parent, ops, data, fast_acquire, kind)
 
     def create_seq(
         self,
@@ -372,7 +374,6 @@ class ProcFS:
         name: str,
         mode: int,
         parent: ProcDirEntry | None,
-        *,
         ops: ProcOps = NO_OPS,
         data: Any = None,
         fast_acquire: bool | None = None,
@@ -382,10 +383,11 @@ class ProcFS:
         if ops.permanent and removal_around(parent) is not None:
             why = "a removal is under way there, and would have to take a permanent entry along"
             raise error(EINVAL, f"{parent.path}/{leaf}", why)
-        fast = self.root.fast_acquire if fast_acquire is None else fast_acquire
-        entry = kind(leaf, mode, parent=parent, ops=ops, data=data, fast_acquire=fast)
-        entry.ino = self.inodes.take()
-        if parent._removal is GONE:
+        if fast_acquire is None:
+            fast_acquire = self.root._attributes.fast_acquire
+        entry = kind(leaf, mode, parent, ops, data, fast_acquire)
+        entry._block, entry._offset = self.inodes.take_parts()
+        if parent._rare.removal is GONE:
             self._orphaned.append(parent)
         # Last, and whole: from here on it can be called.
         parent.add_child(entry)
@@ -396,15 +398,21 @@ class ProcFS:
 
     def _place(self, name: str, parent: ProcDirEntry | None) -> tuple[ProcDirEntry, str]:
         """Find where a new entry goes, and refuse what cannot be there."""
-        if self._tasks is None or self.root.removing:
+        if self._tasks is None or self.root._in_use < 0:
             msg = f"{self!r} takes no entries: register inside 'async with ProcFS() as proc:'"
             raise RuntimeError(msg)
         self._check_own(parent)
-        parent, leaf = locate(self.root, name, parent)
-        check_name(parent, leaf, at_root=parent is self.root)
-        if isinstance(parent, MountPoint):
+        # Most names are a few letters and digits; there is nothing to find out about these.
+        usual = type(name) is str and name.isalnum() and len(name) < _SHORT
+        if usual and parent is not None and parent is not self.root:
+            leaf = name
+        else:
+            parent, leaf = locate(self.root, name, parent)
+            check_name(parent, leaf, at_root=parent is self.root)
+        if type(parent) is MountPoint:
             raise error(EPERM, parent.path, "nothing can be added to a mount point")
-        if parent.children.get(leaf) is not None:
+        children = parent._rare.children
+        if children is not None and leaf in children.by_name:
             raise error(EEXIST, f"{parent.path}/{leaf}", "remove the entry that is there first")
         return parent, leaf
 
@@ -527,9 +535,8 @@ class ProcFS:
         try:
             if removal.advance() is not None:
                 await self._go_on(removal, self._watch(removal, grace))
-                return
-            self._end(removal)
-            if not removal.root.fast_acquire:
+            elif not removal.root.fast_acquire:
+                self._end(removal)
                 await checkpoint()
         except BaseException:
             if not removal.done:
@@ -603,8 +610,27 @@ class ProcFS:
 
         Linux: ``proc_lookup_de``.
         """
+        if cred is ROOT and dir_fd is None:
+            found = self._walk_quickly(path)
+            if found is not None and (not follow_symlinks or not stat.S_ISLNK(found.type)):
+                return found
         start = None if dir_fd is None else dir_fd.entry
         return walk(self.root, path, cred, start=start, follow=follow_symlinks)
+
+    def _walk_quickly(self, path: object) -> ProcDirEntry | None:
+        """Find what a path leads to that is nothing but names; None for all that is more."""
+        if type(path) is not str:
+            return None
+        here: ProcDirEntry = self.root
+        for name in path.split("/"):
+            children = here._rare.children
+            if children is None or not here._attributes.is_dir:
+                return None
+            child = children.by_name.get(name)
+            if child is None or child._in_use < 0:
+                return None
+            here = child
+        return here
 
     def listdir(self, path: str = "", *, cred: Credentials = ROOT) -> list[str]:
         """
@@ -744,12 +770,12 @@ class ProcFS:
         """
         entry: Any = path
         if type(entry) is not ProcDirEntry:
-            entry = self._look_up_quickly(path, dir_fd)
+            entry = self._usual(path, dir_fd)
         # From here on what open_entry() does, in place: each call left out is a tenth of it. Only
         # for what is most common; the slow way knows all the rest.
         if entry is None or not entry._attributes.quick or entry._in_use < 0:
             return await self._open_slowly(path, flags, cred, dir_fd)
-        ops = entry.ops
+        ops: Any = entry.ops
         try:
             cls = ops.quick_handles[flags]
         except KeyError:
@@ -798,22 +824,10 @@ class ProcFS:
             _may_open(entry, flags, cred)
         return await open_entry(entry, flags)
 
-    def _look_up_quickly(
-        self, path: str | ProcDirEntry, dir_fd: ProcFile | None = None
-    ) -> ProcDirEntry | None:
-        """Find what a plain relative path leads to; None for what lookup() has to see to."""
-        if type(path) is not str or dir_fd is not None:
-            return None
-        here: ProcDirEntry = self.root
-        for name in path.split("/"):
-            children = here._rare.children
-            if children is None or not here._attributes.is_dir:
-                return None
-            child = children.by_name.get(name)
-            if child is None or child._in_use < 0:
-                return None
-            here = child
-        return here if type(here) is ProcDirEntry else None
+    def _usual(self, path: object, dir_fd: ProcFile | None = None) -> ProcDirEntry | None:
+        """Find an entry that is nothing special by a path that is nothing special, or None."""
+        entry = self._walk_quickly(path) if dir_fd is None else None
+        return entry if type(entry) is ProcDirEntry else None
 
     async def _arrive(self, path: str | ProcDirEntry, **how: Any) -> ProcDirEntry:
         """Make the checkpoint of a call, if it has one, and find what it is about after that."""
@@ -849,7 +863,7 @@ class ProcFS:
         """
         entry: Any = path
         if type(entry) is not ProcDirEntry:
-            entry = self._look_up_quickly(path, dir_fd)
+            entry = self._usual(path, dir_fd)
         # As in open(): read_entry() in place, where that is possible.
         if (
             entry is None
@@ -864,14 +878,14 @@ class ProcFS:
         file.entry = entry
         file.flags = file.pos = file._in_use = 0
         file.private_data = file._traffic = file._newer = file._older = None
-        ops = entry.ops
+        ops: Any = entry.ops
         entry._in_use += 1
         try:
             if ops.open is not None:
-                op = "open"  # for holders()
+                op = "open"  # which holders() tells
                 result = await ops.open(file)
                 if result is not None and result != 0:
-                    raise file.nonsense("open", result, "None")
+                    raise file.nonsense(op, result, "None")
             try:
                 op = "read"
                 reader = ops.reader
@@ -889,7 +903,7 @@ class ProcFS:
                 return whole
             finally:
                 if ops.release is not None:
-                    op = "release"  # noqa: F841
+                    op = "release"
                     await ops.release(file)
         finally:
             entry._in_use = left = entry._in_use - 1

@@ -116,11 +116,12 @@ class Removal:
             :meth:`release`; then call again.
         """
         while not self.done:
-            self._sweep(self._current)
-            child = self._current.children.first()
-            if child is not None:
-                self._descend(child)
-                continue
+            if self._current._rare.children is not None:
+                self._sweep(self._current)
+                child = self._current.children.first()
+                if child is not None:
+                    self._descend(child)
+                    continue
             obstacle = self._rundown(self._current)
             if obstacle is not None:
                 return obstacle
@@ -143,10 +144,10 @@ class Removal:
         plain, by_name = self._plain, children.by_name
         # Where all of it is, no order is needed. To be found out once only.
         kinds = {c._rare for c in by_name.values()} if children.unsorted else ()
+        swept: list[ProcDirEntry] = []
         if kinds == {plain} and not directory._rare.subdirs:
             swept = children.clear()
         else:
-            swept = []
             names = children.descending()
             while names and (child := by_name[names[-1]])._rare is plain and not child.is_dir():
                 del by_name[names.pop()]
@@ -189,8 +190,9 @@ class Removal:
 
     async def _release_all(self, entry: ProcDirEntry) -> None:
         """Release each file in turn, where that waits for nothing: release_now(), in place."""
-        ops: Any = entry.ops
-        release, awaited, held = ops.release, ops.release_awaited, 0
+        ops = entry.ops
+        release: Any = ops.release
+        awaited, held = ops.release_awaited, 0
         file = entry.newest
         try:
             while file is not None:

@@ -2,9 +2,12 @@
 Measure, print a table, and exit with 1 where a target is missed::
 
     python -m tests.bench [NAME…] [--backend LOOP]… [--json FILE] [--short] [--list]
+    python -m tests.bench --plot FILE
+    python -m tests.bench soak [--seconds N] [--backend LOOP]…
 
 NAME is a row, or the module it is in. ``--short`` measures a little and forgives much: it shows
-that the benchmarks still run. What is compared with is in the group ``bench`` of pyproject.toml.
+that the benchmarks still run. ``--plot`` draws pictures of what ``--json`` has written. What is
+compared with is in the group ``bench`` of pyproject.toml.
 """
 
 from __future__ import annotations
@@ -21,13 +24,21 @@ from typing import Final
 
 import tests.bench
 
-from ._measure import BACKENDS, FULL, SHORT, Result, Row, rows
+from ._measure import BACKENDS, FULL, SHORT, Result, Row, curves, rows
+from ._plots import draw
+from ._soak import soak
 
-_WIDTH: Final = 62
+_WIDTH: Final = 54
 
 
 def main() -> int:
     options = _options()
+    if options.plot:
+        for picture in draw(options.plot):
+            print(picture)
+        return 0
+    if options.names == ["soak"]:
+        return soak(options.seconds, options.backend or list(BACKENDS))
     chosen = _chosen(options.names)
     if options.list:
         for each in chosen:
@@ -58,6 +69,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("--short", action="store_true")
     parser.add_argument("--list", action="store_true")
+    parser.add_argument("--plot", type=Path, metavar="FILE")
+    parser.add_argument("--seconds", type=float, default=600)
     return parser.parse_args()
 
 
@@ -83,7 +96,8 @@ def _line(result: Result) -> str:
     spread = f"{result.low:.3g} … {result.high:.3g}"
     verdict = "" if result.met else "  MISSED"
     value = f"{result.value:.3g} {result.unit}"
-    return f"{result.what:{_WIDTH}} {result.backend:8} {value:>9}  {spread:16} {result.target}{verdict}"
+    what = f"{result.what:{_WIDTH}} {result.backend:8}"
+    return f"{what} {value:>9}  {spread:16} {result.target}{verdict}"
 
 
 def _write(path: Path, results: list[Result]) -> None:
@@ -92,6 +106,7 @@ def _write(path: Path, results: list[Result]) -> None:
         "machine": platform.platform(),
         "processor": _processor(),
         "results": [result.as_json() for result in results],
+        "curves": {name: vars(lines) for name, lines in curves.items()},
     }
     path.write_text(json.dumps(about, indent=1) + "\n")
 

@@ -6,8 +6,9 @@ import gc
 import random
 import statistics
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import asdict, dataclass
+from importlib import import_module
 from typing import Any, Final
 
 import anyio
@@ -19,7 +20,7 @@ BACKENDS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "trio": ("trio", {}),
 }
 
-Variant = Callable[[int], Awaitable[object]]
+Variant = Callable[[int], Coroutine[Any, Any, object]]
 """Does an operation that many times."""
 Limit = float | Mapping[str, float] | None
 """A target, or one for each loop."""
@@ -91,6 +92,10 @@ class Bench:
         """How large a thing is to be; smaller in a short run."""
         return max(10, int(full * self._effort.scale))
 
+    def sizes(self, largest: int) -> list[int]:
+        """Go from one to the largest, ten times as large each time."""
+        return [10**n for n in range(len(str(self.size(largest))))]
+
     async def times(self, **variants: Variant) -> dict[str, Times]:
         """Measure variants in turn, each as often as fills its time."""
         count = {name: await self._calibrate(variant) for name, variant in variants.items()}
@@ -126,7 +131,7 @@ class Bench:
         """Note how many times as long one thing takes as another, and how long it should."""
         ratios = sorted(a / b for a, b in zip(times, base, strict=True))
         low, high = ratios[len(ratios) // 4], ratios[-1 - len(ratios) // 4]
-        self._note(what, statistics.median(ratios), low, high, "×", at_most, at_least)
+        self._note(what, statistics.median(ratios), low, high, "x", at_most, at_least)
 
     def figure(
         self, what: str, values: Times, unit: str, *, at_most: Limit = None, at_least: Limit = None
@@ -157,6 +162,11 @@ class Bench:
         return limit.get(self.backend) if isinstance(limit, Mapping) else limit
 
 
+def peer(name: str) -> Any:
+    """Import what is compared with: a module of the group bench, which need not have types."""
+    return import_module(name)
+
+
 async def timed(variant: Variant, count: int) -> float:
     """Seconds for one of *count* operations, with the garbage collector out of the way."""
     await checkpoint()
@@ -170,7 +180,29 @@ async def timed(variant: Variant, count: int) -> float:
         gc.enable()
 
 
-Measurement = Callable[[Bench], Awaitable[None]]
+class Lines:
+    """The lines of one picture: points, by what each line shows."""
+
+    def __init__(self, title: str, over: str, unit: str) -> None:
+        self.title = title
+        self.over = over
+        self.unit = unit
+        self.lines: dict[str, list[tuple[float, float]]] = {}
+
+    def add(self, line: str, x: float, y: float) -> None:
+        self.lines.setdefault(line, []).append((x, y))
+
+
+curves: Final[dict[str, Lines]] = {}
+"""The pictures, by the names of their files."""
+
+
+def curve(name: str, title: str, over: str, unit: str) -> Lines:
+    """Begin a picture, or go on with it."""
+    return curves.setdefault(name, Lines(title, over, unit))
+
+
+Measurement = Callable[[Bench], Coroutine[Any, Any, None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +225,7 @@ def row(*backends: str) -> Callable[[Measurement], Measurement]:
     """Mark a function as a row of the table: on these loops, by default on all."""
 
     def register(measure: Measurement) -> Measurement:
-        name: str = measure.__name__  # type: ignore[attr-defined]
+        name: str = measure.__name__
         rows[name] = Row(name, measure, backends or tuple(BACKENDS))
         return measure
 

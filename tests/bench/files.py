@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import aiofiles
 import anyio
-import fsspec  # type: ignore[import-untyped]
-from pyfakefs.fake_filesystem import FakeFileOpen, FakeFilesystem
 
 from aiopde import ProcFS, ProcOps
 
-from ._measure import Bench, Variant, row
+from ._measure import Bench, Variant, peer, row
 
 DATA = bytes(180)
 
@@ -90,7 +88,7 @@ async def open_read_close(bench: Bench) -> None:
 
 @row()
 async def file_systems(bench: Bench) -> None:
-    memory = fsspec.filesystem("memory")
+    memory = peer("fsspec").filesystem("memory")
     memory.pipe_file("/bench", DATA)
 
     async def in_fsspec(count: int) -> None:
@@ -98,15 +96,17 @@ async def file_systems(bench: Bench) -> None:
             with memory.open("/bench", "rb") as file:
                 file.read()
 
-    fake = FakeFilesystem()
-    fake.create_file("/bench", contents=DATA)  # type: ignore[arg-type]
-    fake_open = FakeFileOpen(fake)
+    pyfakefs = peer("pyfakefs.fake_filesystem")
+    fake = pyfakefs.FakeFilesystem()
+    fake.create_file("/bench", contents=DATA)
+    fake_open = pyfakefs.FakeFileOpen(fake)
 
     async def in_pyfakefs(count: int) -> None:
         for _ in range(count):
             with fake_open("/bench", "rb") as file:
                 file.read()
 
+    aiofiles = peer("aiofiles")
     with TemporaryDirectory() as folder:
         path = Path(folder) / "bench"
         path.write_bytes(DATA)
@@ -146,9 +146,9 @@ async def file_systems(bench: Bench) -> None:
 
 
 def _in_pyfilesystem() -> Variant:
-    from fs.memoryfs import MemoryFS  # type: ignore[import-untyped]
-
-    memory = MemoryFS()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pkg_resources
+        memory = peer("fs.memoryfs").MemoryFS()
     memory.writebytes("bench", DATA)
 
     async def run(count: int) -> None:

@@ -7,12 +7,11 @@ from typing import Any
 
 import anyio
 import trio
-from aiorwlock import RWLock
 from anyio.lowlevel import checkpoint
 
 from aiopde import MAX_RW_COUNT, ProcFile, ProcFS, ProcOps, trace
 
-from ._measure import Bench, Variant, row
+from ._measure import Bench, Variant, peer, row
 
 DATA = bytes(64)
 
@@ -164,7 +163,7 @@ async def guards(bench: Bench) -> None:
         peers["trio.Lock"] = under(trio.Lock()), {}
     else:
         peers["asyncio.Lock"] = under(asyncio.Lock()), {}
-        fast = under(RWLock(fast=True).reader)
+        fast = under(peer("aiorwlock").RWLock(fast=True).reader)
         peers["aiorwlock, fast"] = fast, {}
         peers["task per call"] = task_per_call, {"asyncio": 20, "uvloop": 11}
     least = {"asyncio.Lock": 2.4, "anyio.Lock(fast_acquire=True)": 4, "aiorwlock, fast": 6}

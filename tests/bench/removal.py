@@ -21,7 +21,7 @@ class Gate:
     def __init__(self) -> None:
         self.event: Any = anyio.Event()
 
-    async def read(self, file: File, size: int, pos: int) -> bytes:
+    async def read(self, file: object, size: int, pos: int) -> bytes:
         await self.event.wait()
         return b""
 
@@ -40,7 +40,8 @@ async def last_call_out(bench: Bench) -> None:
     """From the last call's leaving to the remover's going on."""
 
     async def ping() -> float:
-        event, gate, went_on = native_event(bench.backend), native_event(bench.backend), 0.0
+        event, gate = native_event(bench.backend), native_event(bench.backend)
+        went_on = left = 0.0
 
         async def waits() -> None:
             nonlocal went_on
@@ -53,7 +54,6 @@ async def last_call_out(bench: Bench) -> None:
             left = time.perf_counter()
             event.set()
 
-        left = 0.0
         async with anyio.create_task_group() as tg:
             tg.start_soon(waits)
             tg.start_soon(sets)
@@ -80,6 +80,7 @@ async def last_call_out(bench: Bench) -> None:
 
         async with anyio.create_task_group() as tg:
             tg.start_soon(file.read)
+            await settle()
             tg.start_soon(removes)
             await settle()
             gate.set()
@@ -99,23 +100,24 @@ async def last_call_out(bench: Bench) -> None:
 @row()
 async def drain(bench: Bench) -> None:
     async def bare(count: int) -> float:
-        gate = anyio.Event()
+        gate, began = Gate(), 0.0
         async with anyio.create_task_group() as tg:
             for _ in range(count):
-                tg.start_soon(gate.wait)
+                tg.start_soon(gate.read, None, 4096, 0)
             await settle()
             began = time.perf_counter()
-            gate.set()
+            gate.event.set()
         return time.perf_counter() - began
 
     async def guarded(count: int) -> float:
-        gate = Gate()
+        gate, began = Gate(), 0.0
         async with ProcFS(fast_acquire=True) as proc:
             entry = proc.create("x", ProcOps(read=gate.read))
             files = [await proc.open(entry) for _ in range(count)]
             async with anyio.create_task_group() as tg:
                 for file in files:
                     tg.start_soon(file.read)
+                await settle()
                 tg.start_soon(entry.remove)
                 await settle()
                 began = time.perf_counter()
@@ -146,9 +148,6 @@ async def without_gc(measure: Any, count: int) -> float:
 async def admission(bench: Bench) -> None:
     gate = Gate()
 
-    async def quick(file: File, size: int, pos: int) -> bytes:
-        return b""
-
     async with ProcFS(fast_acquire=True) as proc, anyio.create_task_group() as tg:
         few = proc.create("few", ProcOps(read=gate.read, open=quick_open))
         many = proc.create("many", ProcOps(read=gate.read, open=quick_open))
@@ -166,7 +165,8 @@ async def admission(bench: Bench) -> None:
 
         times = await bench.times(few=admit(few), many=admit(many))
         gate.event.set()
-    bench.ratio("open and close with 10,000 inside ÷ 100", times["many"], times["few"], at_most=1.2)
+        what = "open and close with 10,000 inside ÷ 100"
+        bench.ratio(what, times["many"], times["few"], at_most=1.2)
 
 
 async def quick_open(file: File) -> None:
@@ -198,7 +198,7 @@ async def forced_release(bench: Bench) -> None:
 
                 base.append(await timed(bare, count))
                 took.append(await timed(forced, count))
-                del files, inner
+                files, inner = [], []
         what = f"forced release of {count:,} files ÷ a bare loop"
         bench.ratio(what, took, base, at_most=2.2)
 

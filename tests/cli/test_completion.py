@@ -1,11 +1,14 @@
 """The Tab key: commands, options, modules and paths of a running kernel."""
 
+import argparse
 import os
 import subprocess
 import sys
 from argparse import Namespace
 from pathlib import Path
+from typing import Any
 
+import argcomplete
 import pytest
 
 from aiopde.cli import completion
@@ -79,6 +82,20 @@ class TestOffers:
         Without a kernel nothing is offered, and no error is printed into the line.
         """
         assert complete("aiopde rmmod d", str(tmp_path / "s")) == []
+
+
+def test_main_answers_a_shell(run_command: RunCommand, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    When a shell asks, it is argcomplete that answers, with what the commands offer.
+    """
+    parsers: list[argparse.ArgumentParser] = []
+    monkeypatch.setenv("_ARGCOMPLETE", "1")
+    monkeypatch.setattr(argcomplete, "autocomplete", parsers.append)
+    run_command("--help")
+    (parser,) = parsers
+    rmmod: Any = parser._subparsers._group_actions[0].choices["rmmod"]  # type: ignore[union-attr, index]
+    (name,) = [action for action in rmmod._actions if action.dest == "name"]
+    assert name.completer("", Namespace(control="/nowhere"), parser=parser) == []
 
 
 class TestCode:

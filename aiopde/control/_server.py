@@ -172,9 +172,9 @@ class _Connection:
             reply: Message = {"id": request.id, "result": result}
         except Exception as exc:  # whatever a module does, it is its caller who is told
             reply = {"id": request.id, "error": tell_error(exc)}
-        finally:
-            self._in_flight -= 1
         await self._send(reply)
+        # Not before: who waits for the last one would hang up then.
+        self._in_flight -= 1
 
     async def _send(self, message: Message) -> None:
         line = encode(message)

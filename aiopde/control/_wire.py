@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import asdict, dataclass
 from errno import EBADMSG, EIO
@@ -22,7 +23,8 @@ MAX_REQUEST: Final = 1 << 20
 """Bytes in the longest line to the kernel."""
 MAX_REPLY: Final = 16 << 20
 """Bytes in the longest line from it."""
-_OURS: Final = str(Path(aiopde.__file__).parent)
+_NOT_THEIRS: Final = (str(Path(aiopde.__file__).parent), contextlib.__file__, "<frozen ")
+"""What the file names of code begin with that no module's author has written."""
 
 
 @final
@@ -169,9 +171,9 @@ def _text(filename: object) -> str | None:
 
 
 def _where(exc: BaseException) -> str:
-    """Find the line that raised it, unless that is one of ours."""
+    """Find the line of a module, or of what it calls, at which it was raised."""
     steps = [(frame.f_code, line) for frame, line in walk_tb(exc.__traceback__)]
-    theirs = [(code, line) for code, line in steps if not code.co_filename.startswith(_OURS)]
+    theirs = [step for step in steps if not step[0].co_filename.startswith(_NOT_THEIRS)]
     if not theirs:
         return ""
     code, line = theirs[-1]

@@ -5,18 +5,21 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager
 from errno import EACCES
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from aiopde import ProcFS
+from aiopde import Kernel, ProcFS
+from aiopde.cli import run as run_module
 from aiopde.cli._loops import LOOPS
+from tests.helpers import Handlers, start
 
 from .conftest import RunCommand, StartKernel, running
 
@@ -317,6 +320,56 @@ class TestStopping:
         assert stderr.readline() == "aiopde: no call is inside; still unloading: stubborn\n"
         kernel.signal()
         assert kernel.process.wait(10) == -signal.SIGTERM
+
+    @pytest.fixture
+    def handlers_of_signals(self) -> Iterator[None]:
+        """Leave the handling of signals as it was."""
+        before = [(number, signal.getsignal(number)) for number in (signal.SIGINT, signal.SIGTERM)]
+        yield
+        for number, handler in before:
+            signal.signal(number, handler)
+
+    @pytest.mark.usefixtures("handlers_of_signals")
+    async def test_the_signals(self, capsys: pytest.CaptureFixture[str]) -> None:
+        """
+        The first one ends the kernel's life, the second tells who is inside, the third is final.
+        """
+        handlers = Handlers()
+        handlers.hold_up("read")
+        life = anyio.CancelScope()
+        async with Kernel() as kernel, anyio.create_task_group() as tg:
+            kernel.proc.create("x", handlers.ops("read"))
+            await tg.start(run_module._watch_signals, kernel, life)
+            await start(tg, kernel.proc.read_bytes, "x")
+            signal.raise_signal(signal.SIGTERM)
+            with anyio.fail_after(5):
+                while not life.cancel_called:
+                    await anyio.lowlevel.checkpoint()
+            assert signal.getsignal(signal.SIGTERM) != signal.SIG_DFL
+            signal.raise_signal(signal.SIGINT)
+            err = ""
+            with anyio.fail_after(5):
+                while "in _enter" not in err and "helpers.py" not in err:
+                    await anyio.lowlevel.checkpoint()
+                    err += capsys.readouterr().err
+            assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+            assert signal.getsignal(signal.SIGINT) == signal.SIG_DFL
+            assert "waiting for 1 call to end" in err
+            assert "aiopde: read of /proc/x by " in err
+            handlers.let_go("read")
+
+    async def test_nobody_is_inside(self) -> None:
+        """
+        With no call inside, the modules that have not gone are named, if there are any.
+        """
+
+        async def calm(kernel: Kernel) -> AsyncGenerator[None]:
+            yield
+
+        async with Kernel() as kernel:
+            assert run_module._still_there(kernel).endswith("still unloading: nothing")
+            await kernel.insmod(calm)
+            assert run_module._still_there(kernel).endswith("still unloading: calm")
 
     def test_while_a_module_loads(self, tmp_path: Path) -> None:
         """

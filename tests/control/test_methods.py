@@ -191,6 +191,7 @@ class TestModules:
             with pytest.raises(RemoteError) as caught:
                 await served.ask("insmod", program=str(greeter))
             assert caught.value.kind == kind
+            assert caught.value.where in {"", f"{greeter}:1 in <module>"}
 
     async def test_parameters_that_the_module_does_not_take(
         self, serve: Serve, greeter: Path

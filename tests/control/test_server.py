@@ -298,6 +298,17 @@ class TestGoingAway:
             with pytest.raises(EOFError):
                 await client.receive()
 
+    async def test_also_if_it_takes_no_time(self, serve: Serve) -> None:
+        """
+        A reply that was ready when the end of the requests came is sent.
+        """
+        async with serve() as served:
+            for _ in range(20):
+                async with raw(served.path) as client:
+                    await client.send({"id": 1, "method": "lsmod"}, {"id": 2, "method": "tree"})
+                    client.send_eof()
+                    assert {(await client.receive())["id"] for _ in range(2)} == {1, 2}
+
     async def test_and_when_he_goes_it_is_taken_back(self, serve: Serve) -> None:
         """
         Also who had sent his last request before is seen to hang up.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, final
 
@@ -16,7 +17,7 @@ from aiopde.cli._text import calls, duration, line_of
 from aiopde.cli.files import branches
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Iterator
 
     from rich.console import JustifyMethod
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     Told = dict[str, Any]
 
-_WIDE: Final = 130
+_WIDE: Final = 150
 """Columns from which on there is room for two panels side by side."""
 _FRAME: Final = 3
 """Lines of a panel that show nothing of its contents: its border, and the heads."""
@@ -64,26 +65,32 @@ def picture(snapshot: Snapshot, view: View, width: int, height: int) -> Layout:
     """Lay a snapshot out in so many columns and lines."""
     whole, body = Layout(), Layout()
     whole.split_column(Layout(_headline(snapshot), size=1), body, Layout(_footline(view), size=1))
-    room = height - 2
-    inside, modules = _inside(snapshot), _modules(snapshot)
     if width < _WIDE:
-        for_modules = min(len(modules.rows) + _FRAME, room // 4)
-        for_inside = min(max(len(inside.rows), 1) + _FRAME, room // 3)
-        for_tree = room - for_inside - for_modules
-        body.split_column(
-            Layout(_tree_panel(snapshot, view, for_tree)),
-            Layout(_panel("inside", inside, for_inside), size=for_inside),
-            Layout(_panel("modules", modules, for_modules), size=for_modules),
-        )
+        body.split_column(*_stacked(snapshot, view, height - 2))
     else:
-        for_modules = min(len(modules.rows) + _FRAME, room // 2)
-        right = Layout()
-        right.split_column(
-            Layout(_panel("inside", inside, room - for_modules)),
-            Layout(_panel("modules", modules, for_modules), size=for_modules),
-        )
-        body.split_row(Layout(_tree_panel(snapshot, view, room)), right)
+        body.split_row(*_side_by_side(snapshot, view, height - 2))
     return whole
+
+
+def _stacked(snapshot: Snapshot, view: View, room: int) -> list[Layout]:
+    inside, modules = _inside(snapshot), _modules(snapshot)
+    for_modules = min(len(modules.rows) + _FRAME, room // 4)
+    for_inside = min(max(len(inside.rows), 1) + _FRAME, room // 3)
+    return [
+        Layout(_tree_panel(snapshot, view, room - for_inside - for_modules)),
+        Layout(_panel("inside", inside, for_inside), size=for_inside),
+        Layout(_panel("modules", modules, for_modules), size=for_modules),
+    ]
+
+
+def _side_by_side(snapshot: Snapshot, view: View, room: int) -> list[Layout]:
+    modules, right = _modules(snapshot), Layout()
+    for_modules = min(len(modules.rows) + _FRAME, room // 2)
+    right.split_column(
+        Layout(_panel("inside", _inside_with_stacks(snapshot), room - for_modules)),
+        Layout(_panel("modules", modules, for_modules), size=for_modules),
+    )
+    return [Layout(_tree_panel(snapshot, view, room)), right]
 
 
 def _headline(snapshot: Snapshot) -> Text:
@@ -151,13 +158,29 @@ def _style(entry: Told) -> str:
 
 def _inside(snapshot: Snapshot) -> Table:
     table = _table("TASK", "INSIDE", "CALL", "ENTRY", "LINE", right="INSIDE", wide="LINE")
-    dying = {entry["path"] for entry in snapshot.entries if entry["state"] != "live"}
-    for call in sorted(snapshot.inside, key=lambda call: -call["seconds"]):
+    for call, style in _by_age(snapshot):
         since, where = f"≥ {duration(call['seconds'])}", line_of(call["stack"])
         cells = (call["task"], since, call["op"], call["path"], where)
-        # Who is in the way of a removal is what one looks for here.
-        table.add_row(*map(Text, cells), style="bold red" if call["path"] in dying else "")
+        table.add_row(*map(Text, cells), style=style)
     return table
+
+
+def _inside_with_stacks(snapshot: Snapshot) -> Table:
+    table = _table("CALLS, AND WHERE THEY STAND")
+    for call, style in _by_age(snapshot):
+        since = duration(call["seconds"])
+        table.add_row(Text(f"{call['task']}  {call['op']} {call['path']}  ≥ {since}"), style=style)
+        for frame in reversed(call["stack"]):
+            table.add_row(Text(f"    {os.path.basename(frame)}"), style="dim")
+    return table
+
+
+def _by_age(snapshot: Snapshot) -> Iterator[tuple[Told, str]]:
+    """Go through the calls, and how each is to be shown, those first that came first."""
+    dying = {entry["path"] for entry in snapshot.entries if entry["state"] != "live"}
+    for call in sorted(snapshot.inside, key=lambda call: -call["seconds"]):
+        # Who is in the way of a removal is what one looks for here.
+        yield call, "bold red" if call["path"] in dying else ""
 
 
 def _modules(snapshot: Snapshot) -> Table:

@@ -131,7 +131,10 @@ def _telling(kernel: Kernel, operation: Any) -> Callable[..., Any]:
             kernel.refused(exc.errno or 0)
             raise
 
-    return lambda nodeid, body: tell(operation(nodeid, body))
+    def opened(nodeid: int, body: memoryview) -> Coroutine[Any, Any, bytes]:
+        return tell(operation(nodeid, body))
+
+    return opened
 
 
 @asynccontextmanager

@@ -33,6 +33,7 @@ _CLOSES: Final = frozenset({"close", "exit"})
 _SERVERS: Final = REMOVALS | {"insmod", "rmmod"}
 """Verbs that are no system calls on the mount."""
 _MOVES: Final = frozenset({"read", "pread", "readv", "write", "pwrite"})
+_AT_POSITION: Final = frozenset({"read", "readv", "write"})
 _NOT_OPEN: Final = frozenset({"EBADF", "EISDIR", "EACCES", "EPERM"})
 """Refusals of the VFS, which come before any file system is asked."""
 _IOC_WRITE: Final = 1 << 30
@@ -41,6 +42,7 @@ _NEVER_ASKED: Final = {
     "lseek": "the kernel does that itself, so that no handler is asked",
 }
 """By handler: why it is never called."""
+_EINTR: Final[Result] = {"ret": -1, "errno": "EINTR"}
 _OWN: Final = ("self", "thread-self")
 
 
@@ -57,14 +59,14 @@ class Fuse(View):
         """By entry and handler: what ends a sleep in its gate."""
         self.asleep: dict[str, Event] = {}
         """By actor: the gate it sleeps in."""
+        self.stopped: dict[str, Step] = {}
+        """By actor: the call it will be seen to have been interrupted in, when it may go on."""
         self.removing: set[str] = set()
         """Who is inside a removal."""
         self.unloading: set[str] = set()
         """Who was killed while it unloaded a module, which goes on in its name."""
         self.moved: set[OpenFile] = set()
         """Files whose position is another than it would be in procfs."""
-        self.places: dict[str, Node] = {}
-        """By process: where it is."""
         self.polled: dict[tuple[str, str], list[tuple[OpenFile, int]]] = {}
         """By process and epoll: files, and what is asked of them."""
         self.skipped: dict[OpenFile, tuple[Event, ...]] = {}
@@ -72,7 +74,6 @@ class Fuse(View):
         self.mapped: set[OpenFile] = set()
         self.unmapped: set[OpenFile] = set()
         """Files of which there would be a mapping if this were procfs."""
-        self.lost_maps: set[tuple[str, str]] = set()
         self.released: set[tuple[str, int | None]] = set()
         """Open files, by entry and ordinal, released early since no mapping holds them."""
 
@@ -97,6 +98,14 @@ class Fuse(View):
         call = self.calls.get(actor)
         return call is not None and call.number in self.early
 
+    def interrupted_gate(self, actor: str) -> Event | None:
+        """Return the gate in which an actor sleeps, if that is in a call any signal ends."""
+        call, gate = self.calls.get(actor), self.asleep.get(actor)
+        if call is None or gate is None or call.verb in _SERVERS | _CLOSES | {"poll"}:
+            return None
+        over = call.number in self.early or actor in self.stopped
+        return None if over or self.modes[gate.ent, gate.op] == "unint" else gate
+
     def removed_by(self, step: Step, expected: Expected) -> set[Node]:
         """Return what a step begins to remove."""
         if step.verb not in REMOVALS or expected.answer.refusals:
@@ -105,6 +114,15 @@ class Fuse(View):
         if node is None or node.refusing:
             return set()
         return set(node.subtree())
+
+    def polls(self, call: Step) -> list[tuple[OpenFile, int]]:
+        """Return what a call asks whether it is ready, and for what."""
+        if call.verb == "epoll_wait":
+            return self.polled.get((self.history.process(call.actor), call.args["ep"]), [])
+        file = self.history.descriptor(call)
+        if call.verb != "poll" or file is None:
+            return []
+        return [(file, poll_mask(call.args["events"]))]
 
     # -- what it learns --------------------------------------------------------------------------
 
@@ -117,15 +135,31 @@ class Fuse(View):
         for number_, result in decided.done.items():
             call = self.calls.pop(result["actor"], None)
             self.early.pop(number_, None)
+            if call is not None and answer.done.get(number_) != result:
+                self._move(call)
             if "killed" in result and call is not None and call.verb == "rmmod":
                 self.unloading.add(call.actor)
         for call in list(self.calls.values()):
             if call.number in answer.done and call.number not in decided.done:
                 self.early[call.number] = call
+                self._move(call)
+        self._learn_stops(step)
         self._learn_sleepers(step, decided, answer)
         self._learn_file(step, decided, answer)
         super().learn(step, decided, answer)
-        self._learn_place(step, answer)
+
+    def _move(self, call: Step) -> None:
+        """Note that a call has not moved the position as it does in procfs."""
+        file = self.history.descriptor(call)
+        if file is not None and call.verb in _AT_POSITION:
+            self.moved.add(file)
+
+    def _learn_stops(self, step: Step) -> None:
+        actor = step.args.get("actor", "")
+        if step.args.get("sig") == "STOP" and self.interrupted_gate(actor) is not None:
+            self.stopped[actor] = self.calls[actor]
+        elif step.args.get("sig") in {"CONT", "KILL"}:
+            self.stopped.pop(actor, None)
 
     def _learn_sleepers(self, step: Step, decided: Answer, answer: Answer) -> None:
         if step.verb == "gate":
@@ -153,19 +187,11 @@ class Fuse(View):
                 self.unmapped.add(file)
             if answer.res.get("ok"):
                 self.mapped.add(file)
-            else:
-                self.lost_maps.add((process, step.args["map"]))
         elif step.verb == "epoll_add" and answer.res == {"ret": 0}:
             items = self.polled.setdefault((process, step.args["ep"]), [])
             items.append((file, poll_mask(step.args["events"])))
         elif step.verb == "close" and _lets_go(self, file, decided):
             self.released.add((file.node.key, file.label))
-
-    def _learn_place(self, step: Step, answer: Answer) -> None:
-        if step.verb == "chdir" and answer.res == {"ret": 0}:
-            node = self.history.find(step).node
-            if node is not None:
-                self.places[self.history.process(step.actor)] = node
 
 
 def _removing(actors: set[str], events: Iterable[Event]) -> set[str]:
@@ -228,13 +254,15 @@ def rule_position_is_the_kernels(fuse: Fuse, step: Step, expected: Expected) -> 
         return expected
     if step.verb == "fdpos" and "pos" in expected.answer.res:
         return expected.but(res={"pos": file.pos})
-    if step.verb != "read" or not file.node.does("read") or not expected.answer.events:
+    if step.verb != "read" or not expected.answer.events:
         return expected
     size = number(step.args["n"])
-    data = file.node.data[file.pos : file.pos + size]
-    enter, leave = expected.answer.events[:2]
+    enter, *others = expected.answer.events
     enter = replace(enter, arg=f"n={size} pos={file.pos}")
-    return _at_once(step, expected, shown(data), enter, replace(leave, ret=len(data)))
+    if "pending" in expected.answer.res:
+        return expected.but(events=(enter, *others))
+    data = file.node.data[file.pos : file.pos + size]
+    return _at_once(step, expected, shown(data), enter, replace(others[0], ret=len(data)))
 
 
 def rule_seq_file_seeks_late(fuse: Fuse, step: Step, expected: Expected) -> Expected:
@@ -332,7 +360,7 @@ def rule_name_is_dropped_at_once(fuse: Fuse, step: Step, expected: Expected) -> 
     """The kernel is told when a name goes, so it shows at once: no look-up has to find out."""
     answer = expected.answer
     if step.verb == "getcwd" and answer.res.get("ret") == 0:
-        place = fuse.places.get(fuse.history.process(step.actor))
+        place = fuse.history.place(step.actor)
         gone = place is not None and place.refusing
         return expected.but(res={"ret": -1, "errno": "ENOENT"}) if gone else expected
     file = fuse.history.descriptor(step)
@@ -348,21 +376,15 @@ def rule_name_is_dropped_at_once(fuse: Fuse, step: Step, expected: Expected) -> 
 def rule_removal_wakes_polls(fuse: Fuse, step: Step, expected: Expected) -> Expected:
     """Who sleeps in a poll of what is removed wakes, and finds it ready for the EIO to come."""
     if step.verb == "epoll_wait" and expected.answer.res == {"ret": 0}:
-        key = fuse.history.process(step.actor), step.args["ep"]
-        ready = [
-            DEFAULT_POLLMASK & events
-            for file, events in fuse.polled.get(key, ())
-            if file.node.refusing and file.held and DEFAULT_POLLMASK & events
-        ]
+        masks = [mask for file, mask in fuse.polls(step) if file.node.refusing and file.held]
+        ready = [DEFAULT_POLLMASK & mask for mask in masks if DEFAULT_POLLMASK & mask]
         return expected.but(res={"ret": 1, "revents": name_mask(ready[0])}) if ready else expected
     removed = fuse.removed_by(step, expected)
     for call in fuse.calls.values():
-        file = fuse.history.descriptor(call)
-        if call.verb != "poll" or file is None or file.node not in removed:
-            continue
-        mask = DEFAULT_POLLMASK & poll_mask(call.args["events"])
-        if mask and call.number not in expected.answer.done and call.actor not in fuse.asleep:
-            res: Result = {"ret": 1, "revents": name_mask(mask)}
+        masks = [mask for file, mask in fuse.polls(call) if file.node in removed]
+        ready = [DEFAULT_POLLMASK & mask for mask in masks if DEFAULT_POLLMASK & mask]
+        if ready and call.number not in expected.answer.done and call.actor not in fuse.asleep:
+            res: Result = {"ret": 1, "revents": name_mask(ready[0])}
             expected = _done(expected, call, res)
     return expected
 
@@ -372,19 +394,22 @@ def rule_removal_wakes_polls(fuse: Fuse, step: Step, expected: Expected) -> Expe
 
 def rule_signal_is_eintr(fuse: Fuse, step: Step, expected: Expected) -> Expected:
     """Any signal cancels the handler, and the call is not restarted: the protocol cannot say so."""
-    if step.verb != "signal" or step.args["sig"] not in {"USR1", "USR2"}:
+    for actor in fuse.stopped:
+        events = (event for event in expected.answer.events if event.by != actor)
+        expected = expected.but(events=tuple(events))
+    if step.verb != "signal":
         return expected
-    actor = step.args["actor"]
-    call, gate = fuse.calls.get(actor), fuse.asleep.get(actor)
-    if call is None or gate is None or call.verb in _SERVERS | _CLOSES | {"poll"}:
+    actor, name = step.args["actor"], step.args["sig"]
+    if name == "CONT" and actor in fuse.stopped:
+        return _done(expected, fuse.stopped[actor], _EINTR)
+    gate = fuse.interrupted_gate(actor)
+    if name not in {"USR1", "USR2", "STOP"} or gate is None:
         return expected
-    if call.number in fuse.early or fuse.modes[gate.ent, gate.op] == "unint":
-        return expected
-    interrupted = {"ret": -1, "errno": "EINTR"}
     events = list(_until_restart(expected.answer.events, gate))
     if not any(event.phase == "interrupted" for event in events):
         events[:0] = [replace(gate, phase="interrupted"), replace(gate, phase="exit", ret=-512)]
-    return _done(expected.but(events=tuple(events)), call, interrupted)
+    expected = expected.but(events=tuple(events))
+    return expected if name == "STOP" else _done(expected, fuse.calls[actor], _EINTR)
 
 
 def _until_restart(events: Iterable[Event], gate: Event) -> Iterator[Event]:
@@ -395,6 +420,20 @@ def _until_restart(events: Iterable[Event], gate: Event) -> Iterator[Event]:
         restarted = restarted or again
         if not restarted or event.by != gate.by:
             yield event
+
+
+def rule_position_is_locked(fuse: Fuse, step: Step, expected: Expected) -> Expected:
+    """Who waits for the position of a file waits in the VFS, where not even SIGKILL ends it."""
+    actor = step.args.get("actor", "")
+    call = fuse.calls.get(actor)
+    if step.args.get("sig") != "KILL" or call is None or call.verb not in _AT_POSITION:
+        return expected
+    if actor in fuse.asleep or call.number in fuse.early or call.number in step.answer.done:
+        return expected
+    answer = expected.answer
+    done = {each: result for each, result in answer.done.items() if each != call.number}
+    events = tuple(event for event in answer.events if event.by != actor)
+    return expected.but(done=done, events=events, blocked=answer.blocked | {actor})
 
 
 def rule_early_call_is_over(fuse: Fuse, step: Step, expected: Expected) -> Expected:
@@ -426,7 +465,8 @@ def rule_close_does_not_wait(fuse: Fuse, step: Step, expected: Expected) -> Expe
         removing = _removing(removing, [event])
         closes = call is not None and call.verb in _CLOSES
         forced = event.by in removing or (call is not None and call.verb in _SERVERS)
-        if closes or (event.op == "release" and not forced):
+        killed = step.args.get("sig") == "KILL" and event.by == step.args["actor"]
+        if closes or (event.op == "release" and (killed or not forced)):
             event = replace(event, by=KERNEL)
         events.append(event)
     return expected.but(events=tuple(events))
@@ -457,6 +497,7 @@ RULES: Final[tuple[Rule, ...]] = (
     rule_removal_wakes_polls,
     rule_early_call_is_over,
     rule_signal_is_eintr,
+    rule_position_is_locked,
     rule_close_does_not_wait,
     rule_seq_file_seeks_late,
 )

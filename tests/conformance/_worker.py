@@ -23,6 +23,7 @@ from ._words import failed
 HIGH = 500
 """Where the descriptors begin that a scenario never sees."""
 _MESSAGE = 65536
+_sockets: list[socket.socket] = []
 
 
 def _high(fd: int) -> int:
@@ -56,11 +57,14 @@ def _fork(line: socket.socket) -> None:
     if os.fork():
         line.close()
         return
-    own = line.detach()
-    os.closerange(HIGH, own)
-    os.closerange(own + 1, HIGH + HIGH)
-    act(socket.socket(fileno=own))
+    for other in _sockets:
+        other.close()
+    act(line)
     os._exit(0)
+
+
+def _go_on(number: int, frame: object) -> None:
+    """Do nothing: that a handler has run is what ends a call."""
 
 
 def serve(control: socket.socket) -> None:
@@ -73,16 +77,18 @@ def serve(control: socket.socket) -> None:
         if json.loads(text) == "fork":
             _fork(line)
         else:
+            _sockets.append(line)
             threading.Thread(target=act, args=(line,), daemon=True).start()
 
 
 def main() -> None:
     control = socket.socket(fileno=_high(int(sys.argv[1])))
+    _sockets.append(control)
     procfs = os.open("/proc", os.O_PATH | os.O_DIRECTORY)
     set_up(_high(procfs))
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     for number in (signal.SIGUSR1, signal.SIGUSR2):
-        signal.signal(number, lambda *_: None)
+        signal.signal(number, _go_on)
     signal.siginterrupt(signal.SIGUSR2, False)
     os.chroot(sys.argv[2])
     os.chdir("/")

@@ -65,21 +65,7 @@ class Mount:
     def __init__(self, proc: ProcFS, path: str, *, allow_other: bool) -> None:
         self._proc = proc
         self._attachment = Attachment(path, allow_other=allow_other)
-        self._tasks: TaskGroup | None = None
-        self._session: Session
-        self._operations: Operations
-        self._notifier: Notifier
-
-    def __repr__(self) -> str:
-        return f"<Mount {self.path!r} {'mounted' if self._tasks else 'not mounted'}>"
-
-    @property
-    def path(self) -> str:
-        """Where it is mounted; with symlinks resolved, once it is."""
-        return self._attachment.path
-
-    @property
-    def unmounted(self) -> anyio.Event:
+        self.unmounted: anyio.Event = anyio.Event()
         """
         What is set when the mount is gone: ``await mounted.unmounted.wait()``.
 
@@ -87,7 +73,19 @@ class Mount:
         there for the mount's sake waits for this. As long as someone has files of a lazily
         unmounted tree open, they are served, and this is not set.
         """
-        return self._session.ended
+        self._tasks: TaskGroup | None = None
+        self._session: Session
+        self._operations: Operations
+        self._notifier: Notifier
+
+    def __repr__(self) -> str:
+        mounted = self._tasks is not None and not self.unmounted.is_set()
+        return f"<Mount {self.path!r} {'mounted' if mounted else 'not mounted'}>"
+
+    @property
+    def path(self) -> str:
+        """Where it is mounted; with symlinks resolved, once it is."""
+        return self._attachment.path
 
     def statistics(self) -> MountStatistics:
         """Return a frozen snapshot, for debugging and for tests."""
@@ -102,7 +100,9 @@ class Mount:
         self._tasks = await anyio.create_task_group().__aenter__()
         self._notifier = Notifier(self._attachment.fd)
         self._operations = Operations(self._proc.root, self._notifier, self._tasks)
-        self._session = Session(self._attachment.fd, self._operations.table, self._tasks)
+        self._session = Session(
+            self._attachment.fd, self._operations.table, self._tasks, self.unmounted
+        )
         self._notifier.start()
         observers.append(self._operations)
         self._tasks.start_soon(self._session.run, name="aiopde fuse")
@@ -127,7 +127,9 @@ class Mount:
         observers.remove(self._operations)
         try:
             with anyio.CancelScope(shield=True):
-                await anyio.to_thread.run_sync(self._attachment.detach)
+                # Once it is gone, its device number is somebody else's.
+                if not self.unmounted.is_set():
+                    await anyio.to_thread.run_sync(self._attachment.detach)
                 await self._notifier.aclose()
         finally:
             await self._stop(self._tasks)
@@ -139,6 +141,7 @@ class Mount:
             # Not told of an exception, which the group would wrap.
             await tasks.__aexit__(None, None, None)
         finally:
+            self.unmounted.set()
             with anyio.CancelScope(shield=True):
                 await self._operations.aclose()
                 await anyio.to_thread.run_sync(self._attachment.close)

@@ -113,18 +113,25 @@ class Session:
     are calls that wait, and one more.
 
     An interrupt, which the kernel sends when the caller gets a signal, cancels the task's scope.
+
+    Args:
+        fd: The device, not blocking.
+        table: What answers each kind of request.
+        tasks: Where :meth:`run` was started, and its successors will be.
+        ended: Set once the mount is gone.
     """
 
-    def __init__(self, fd: int, table: dict[int, Operation], tasks: TaskGroup) -> None:
-        self.fd = fd
-        self.ended: anyio.Event = anyio.Event()
-        """Set once the mount is gone."""
+    def __init__(
+        self, fd: int, table: dict[int, Operation], tasks: TaskGroup, ended: anyio.Event
+    ) -> None:
         self.inside: dict[int, CancelScope] = {}
         """The calls that wait, by the number the kernel gave them."""
         # Set once kernel and server have agreed on the protocol, or have not, and why.
         self._ready = anyio.Event()
         self._refused: OSError | None = None
+        self._fd = fd
         self._tasks = tasks
+        self._ended = ended
         self._buffer = bytearray(MAX_REQUEST)
         self._buffers = [self._buffer]
         self._view = memoryview(self._buffer)
@@ -147,7 +154,7 @@ class Session:
         with CancelScope() as scope:
             waiting = await self._read_on()
             if waiting is None:
-                self.ended.set()
+                self._ended.set()
                 return
             self._tasks.start_soon(self.run, name="aiopde fuse")
             self.inside[waiting.unique] = scope
@@ -171,7 +178,7 @@ class Session:
         while True:
             for _ in range(_BATCH):
                 try:
-                    size = os.readv(self.fd, self._buffers)
+                    size = os.readv(self._fd, self._buffers)
                 except BlockingIOError:
                     break
                 except OSError as exc:
@@ -186,7 +193,7 @@ class Session:
             else:
                 await checkpoint()
                 continue
-            await wait_readable(self.fd)
+            await wait_readable(self._fd)
 
     def _serve(self, size: int) -> Waiting | None:
         """Answer the request in the buffer, or begin to."""
@@ -225,7 +232,7 @@ class Session:
 
     def _send(self, header: bytes, body: bytes) -> None:
         try:
-            os.writev(self.fd, (header, body))
+            os.writev(self._fd, (header, body))
         except OSError as exc:
             # Its caller has been let go, by an abort, or the mount is gone.
             if exc.errno not in {ENOENT, ENODEV}:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from ._compare import Comparison, Difference
@@ -43,6 +43,10 @@ class Place:
     view: Callable[[History], View] = View
     overlay: Overlay | None = None
     """What differs there step by step, besides what differs everywhere."""
+
+    def but(self, **changes: Any) -> Place:
+        """Return a place that differs from this one."""
+        return replace(self, **changes)
 
 
 IN_PROCESS = Place()

@@ -182,9 +182,9 @@ async def play(scenario: Scenario) -> list[Answer]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
         warnings.simplefilter("ignore", ResourceWarning)
-        async with Library() as library, anyio.create_task_group() as tasks:
+        async with Library() as library:
             furnish(library.proc)
-            async with ground(library.proc, names) as there:
+            async with ground(library.proc, names) as there, anyio.create_task_group() as tasks:
                 player = MountPlayer(library, tasks, there)
                 try:
                     answers += [await player.step(step) for step in scenario.steps]

@@ -158,6 +158,7 @@ class Worker:
                 stdin=subprocess.DEVNULL,
             )
         self._control = Line(ours)
+        self._lines = [self._control]
         self.actors: dict[int, Inside] = {}
         """By thread id: in whose name it calls."""
         self._main = os.pidfd_open(self._process.pid)
@@ -168,7 +169,8 @@ class Worker:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._control.send(how, theirs.fileno())
-        await actor.connect(Line(ours))
+        self._lines.append(Line(ours))
+        await actor.connect(self._lines[-1])
         self.actors[actor.tid] = Inside(actor.name)
         actor.pidfd = self._main
         if how == "fork":
@@ -181,6 +183,8 @@ class Worker:
             with suppress(ProcessLookupError):
                 signal.pidfd_send_signal(pidfd, signal.SIGKILL)
             os.close(pidfd)
+        for line in self._lines:
+            line.socket.close()
 
     def wait(self) -> None:
         """Wait for the end."""

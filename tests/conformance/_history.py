@@ -186,6 +186,7 @@ class History:
         """Descriptors, by process and name, that Linux has and we have not."""
         self._fds: dict[tuple[str, str], OpenFile] = {}
         self._processes: set[str] = set()
+        self._places: dict[str, Node] = {}
         self.acts: dict[tuple[str, str], tuple[str, dict[str, str]]] = {}
         """By entry and handler: what it will do besides, once."""
         self._unprivileged: set[str] = set()
@@ -216,6 +217,10 @@ class History:
     def is_lost(self, step: Step, key: str = "fd") -> bool:
         """Tell whether a step names a descriptor that only Linux has."""
         return (self.process(step.actor), step.args.get(key, "")) in self.lost
+
+    def place(self, actor: str) -> Node | None:
+        """Return the directory an actor has gone to."""
+        return self._places.get(self.process(actor))
 
     def exclusive_files(self, actor: str) -> list[OpenFile]:
         """Return what nobody else has open, that opened last first."""
@@ -256,7 +261,7 @@ class History:
         start: Node | None = self.root
         if not path.startswith("/"):
             at = self.descriptor(step, "at")
-            start = at.node if at is not None else None
+            start = at.node if at is not None else self.place(step.actor)
         elif path != "/proc" and not path.startswith("/proc/"):
             start = None
         if start is None:
@@ -427,6 +432,8 @@ class History:
 
     def _fork(self, child: str) -> None:
         self._processes.add(child)
+        if MAIN in self._places:
+            self._places[child] = self._places[MAIN]
         for (process, name), file in list(self._fds.items()):
             if process == MAIN:
                 self._fds[child, name] = file
@@ -547,6 +554,9 @@ class History:
 
     def _learn_chown(self, step: Step, result: Result, answer: Answer) -> None:
         self._own(self._found(step), step.args)
+
+    def _learn_chdir(self, step: Step, result: Result, answer: Answer) -> None:
+        self._places[self.process(step.actor)] = self._found(step)
 
     def _learn_setuid(self, step: Step, result: Result, answer: Answer) -> None:
         self._unprivileged.add(step.actor)

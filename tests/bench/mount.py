@@ -183,7 +183,8 @@ def main() -> int:
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     places = measure(options)
     print(
-        f"{'':14} {'a second':>9}  {'of all rounds':>17}  {'µs of CPU':>9}  times pyfuse3's rate, cost"
+        f"{'':14} {'a second':>9}  {'of all rounds':>17}  {'µs of CPU':>9}"
+        "  times pyfuse3's rate, cost"
     )
     missed = False
     for name, place in places.items():

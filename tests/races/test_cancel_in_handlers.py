@@ -59,7 +59,7 @@ async def waiting(s: Stage) -> None:
     s.start("remover", entry.remove)
     await go_on(s)
     assert len(queue) == 0
-    assert not entry._watchers
+    assert not entry._rare.watchers
 
 
 async def calling(s: Stage) -> None:

@@ -277,8 +277,6 @@ def race_of(
     return scenario
 
 
-async def _read(
-    guard: Guard, opener: Opener, steps: int, results: dict[str, object]
-) -> None:
+async def _read(guard: Guard, opener: Opener, steps: int, results: dict[str, object]) -> None:
     name = anyio.get_current_task().name
     results[str(name)] = await guard.read(opener, steps)

@@ -328,4 +328,3 @@ async def control(kernel: Kernel) -> None:
     client = await connect("/run/x.sock")
     assert_type(await client.ask("lsmod", name="x"), Any)
     assert_type(await serve_control(kernel, "/run/x.sock"), None)
-    await client.ask(method="lsmod")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]

@@ -426,6 +426,12 @@ class TestFollowing:
             assert cat.stderr is not None
             assert "removal has begun" in cat.stderr.read()
 
+    def test_only_one(self, run_command: RunCommand) -> None:
+        """
+        Of two files to follow one would never be reached.
+        """
+        assert "one file" in refuses(run_command("cat", "-f", "a", "b"), 2)
+
     def test_as_json(self, kernel: Running, ask: Ask) -> None:
         """
         Each piece is a line.

@@ -335,17 +335,20 @@ class TestFiles:
         assert "held" in refuses(ask("write", "driver/held", "x"))
         assert "it takes no more, and left 2 bytes" in refuses(ask("write", "driver/full", "x"))
 
-    def test_who_reads_the_output_has_seen_enough(self, kernel: Running) -> None:
+    @pytest.mark.parametrize("command", [("tree",), ("cat", "driver/greeting")])
+    def test_who_reads_the_output_has_seen_enough(
+        self, kernel: Running, command: tuple[str, ...]
+    ) -> None:
         """
         A pipe that is closed ends the command, without a traceback.
         """
         ours, theirs = os.pipe()
         os.close(ours)
-        with kernel.other("tree", stdout=theirs) as tree:
+        with kernel.other(*command, stdout=theirs) as process:
             os.close(theirs)
-            assert tree.wait(10) == 1
-            assert tree.stderr is not None
-            assert tree.stderr.read() == ""
+            assert process.wait(10) == 1
+            assert process.stderr is not None
+            assert process.stderr.read() == ""
 
 
 TREE = """\

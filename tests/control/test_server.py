@@ -62,6 +62,11 @@ async def raw(path: str) -> AsyncGenerator[Raw]:
         yield Raw(stream)
 
 
+def count_tasks(*names: str) -> int:
+    tasks = [task.name or "" for task in anyio.get_running_tasks()]
+    return sum(any(name in task for name in names) for task in tasks)
+
+
 BAD: dict[str, tuple[bytes, int]] = {
     "no JSON": (b"lsmod\n", EBADMSG),
     "empty": (b"\n", EBADMSG),
@@ -325,6 +330,43 @@ class TestGoingAway:
                 await all_blocked()
                 assert entry.in_use == 1
             await until(lambda: not entry.in_use)
+
+    async def test_at_any_step(self, serve: Serve) -> None:
+        """
+        A client that hangs up after any number of steps leaves nothing: no call, file or task.
+        """
+        handlers = Handlers()
+
+        async def driver(kernel: Kernel) -> AsyncIterator[None]:
+            async with kernel.proc.create("x", handlers.ops("open", "read", "release")):
+                yield
+
+        async def use(path: str) -> None:
+            async with await connect(path) as client:
+                await client.ask("modprobe", name="driver")
+                file = (await client.ask("open", path="x"))["file"]
+                await client.ask("read", file=file)
+                await client.ask("rmmod", name="driver")
+
+        async with serve(modules={"driver": driver}) as served:
+            await served.ask("lsmod")
+            tasks, files = len(anyio.get_running_tasks()), len(os.listdir("/proc/self/fd"))
+            for steps in range(80):
+                async with create_task_group() as tg:
+                    tg.start_soon(use, served.path)
+                    for _ in range(steps):
+                        await anyio.lowlevel.checkpoint()
+                    tg.cancel_scope.cancel()
+                await until(lambda: len(os.listdir("/proc/self/fd")) == files)
+                await until(lambda: count_tasks("_serve", "control pid") == 1)
+                # What was asked for last may have been done.
+                module = served.kernel.find_module("driver")
+                if module is not None and module.state is ModuleState.LIVE:
+                    await served.kernel.rmmod("driver")
+                await until(lambda: len(anyio.get_running_tasks()) == tasks)
+            opened = sum(line.startswith("open") for line in handlers.log)
+            released = sum(line.startswith("release") for line in handlers.log)
+            assert opened == released
 
     async def test_before_the_reply(self, serve: Serve) -> None:
         """

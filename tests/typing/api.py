@@ -20,6 +20,7 @@ from aiopde import (
     EntryStatistics,
     File,
     HandlerError,
+    Kernel,
     Mapping,
     ProcDirEntry,
     ProcFile,
@@ -31,6 +32,7 @@ from aiopde import (
     UseCount,
     UseCountStatistics,
 )
+from aiopde.control import Client, connect, default_socket, serve_control
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -318,3 +320,11 @@ def explain(exc: EntryRemovedError | HandlerError) -> str:
     assert_type(exc.call, str)
     error: OSError = exc
     return str(error.errno)
+
+
+async def control(kernel: Kernel) -> None:
+    assert_type(default_socket(), str)
+    assert_type(await connect(), Client)
+    client = await connect("/run/x.sock")
+    assert_type(await client.ask("lsmod", name="x"), Any)
+    assert_type(await serve_control(kernel, "/run/x.sock"), None)

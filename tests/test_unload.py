@@ -136,6 +136,36 @@ class TestDeadlock:
         assert [exc.errno for exc in told] == [EDEADLK]
 
     @pytest.mark.usefixtures("looks_soon")
+    async def test_through_a_removal(self) -> None:
+        """
+        D6: so does a circle through a removal by one handler, and an unload by the other.
+        """
+        told: list[int | None] = []
+        may_go = anyio.Event()
+
+        async def removing(file: File, size: int, pos: int) -> bytes:
+            await may_go.wait()
+            await other.remove()
+            return b""
+
+        async def unloading(file: File, size: int, pos: int) -> bytes:
+            await may_go.wait()
+            with refused(EDEADLK) as caught:
+                await kernel.rmmod("m")
+            told.append(caught.value.errno)
+            return b""
+
+        async with Kernel() as kernel, create_task_group() as tg:
+            module = await kernel.insmod(module_of(removing), "m")
+            other = kernel.proc.create("y", ProcOps(read=unloading))
+            readers = [await start(tg, (await kernel.proc.open(name)).read) for name in "xy"]
+            may_go.set()
+            await module.wait_gone()
+            await all_blocked()
+            assert [reader.result for reader in readers] == [b"", b""]
+        assert told == [EDEADLK]
+
+    @pytest.mark.usefixtures("looks_soon")
     async def test_an_outsider_is_not_told(self) -> None:
         """
         Who waits for an unload that waits for others, or joins it, waits on.

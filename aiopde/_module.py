@@ -220,7 +220,8 @@ class Module:
     def refuse_own_handlers(self) -> None:
         """Raise ``EDEADLK`` in a call that an unload of the module waits for."""
         if any(site in self.entries and isinstance(site.tree, ProcFS) for site in own_sites()):
-            raise error(EDEADLK, self.name, "its unload would wait for this very call")
+            why = "its unload would wait for this very call: give it to this_module().start_soon()"
+            raise error(EDEADLK, self.name, why)
 
     # -- references -----------------------------------------------------------------------------
 

@@ -346,7 +346,8 @@ class TestHungTask:
                 await anyio.sleep(4 * GRACE)
                 may_go.set()
                 await module.wait_gone()
-        (record,) = caplog.records
+        # asyncio has things to say of its own when the machine is slow.
+        (record,) = (each for each in caplog.records if each.name == "aiopde")
         first, second = record.getMessage().splitlines()
         assert first.startswith("unload of m has waited for ")
         assert second.startswith("  task 'module m' in exit of 'm', at ")
@@ -364,5 +365,5 @@ class TestHungTask:
                 await start(tg, kernel.rmmod, "m")
                 await anyio.sleep(4 * GRACE)
                 handlers.let_go("read")
-        (record,) = caplog.records
+        (record,) = (each for each in caplog.records if each.name == "aiopde")
         assert record.getMessage().startswith("removal of /proc/x has waited for ")

@@ -341,6 +341,7 @@ class TestWhereItIsAsked:
         async def ask(entry: ProcDirEntry) -> None:
             found.extend(entry.holders())
             assert _holders.own_sites() == []
+            assert _holders.running_handler() is None
 
         async def read(file: File, size: int, pos: int) -> bytes:
             eager = ask(file.entry)
@@ -351,6 +352,7 @@ class TestWhereItIsAsked:
                 with pytest.raises(StopIteration):
                     eager.send(None)
             assert _holders.own_sites() == [file.entry]
+            assert _holders.running_handler() is file.entry
             return b""
 
         async with ProcFS() as proc:

@@ -183,6 +183,36 @@ class TestDeadlock:
             await all_blocked()
             assert [each.result for each in waiting] == [None, None]
 
+    @pytest.mark.usefixtures("looks_soon")
+    async def test_its_own_task_is_not_told(self) -> None:
+        """
+        A module's own task may unload it: that is no circle, for the task is cancelled in the end.
+        """
+        handlers, told, inside = Handlers(), list[OSError](), anyio.Event()
+        handlers.hold_up("read")
+
+        async def task(kernel: Kernel) -> None:
+            await inside.wait()
+            try:
+                await kernel.rmmod("main")
+            except OSError as exc:
+                told.append(exc)
+
+        async def main(kernel: Kernel) -> AsyncIterator[None]:
+            this_module().start_soon(task, kernel)
+            async with kernel.proc.create("x", handlers.ops("read")):
+                yield
+
+        async with Kernel() as kernel, create_task_group() as tg:
+            module = await kernel.insmod(main)
+            reader = await start(tg, (await kernel.proc.open("x")).read)
+            inside.set()
+            await anyio.sleep(4 * GRACE)
+            assert (module.state, told) == (ModuleState.GOING, [])
+            handlers.let_go("read")
+            await module.wait_gone()
+            assert reader.result == b"content"
+
 
 class TestGrace:
     async def test_that_is_no_time(self) -> None:
@@ -234,8 +264,9 @@ class TestGrace:
             if killable:
                 await kernel.rmmod("main")
             else:
-                with pytest.raises(RemovalTimeoutError):
+                with pytest.raises(RemovalTimeoutError) as caught:
                     await kernel.rmmod("main")
+                assert caught.value.seconds < 1
                 await anyio.sleep(2 * GRACE)
                 assert (module.state, log) == (ModuleState.GOING, [])
                 handlers.let_go("read")

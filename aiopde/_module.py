@@ -215,6 +215,10 @@ class Module:
             OSError: ``EDEADLK``: the caller is inside one of its handlers.
         """
         self.refuse_own_handlers()
+        await self.join()
+
+    async def join(self) -> None:
+        """Wait until it is gone, in a function that is known by those who look for a cycle."""
         await self.gone.wait()
 
     def refuse_own_handlers(self) -> None:

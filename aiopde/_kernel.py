@@ -575,7 +575,8 @@ class Kernel:
                 was taken meanwhile.
             Exception: Whatever the new init raised; the old version runs on.
             RemovalTimeoutError: The new version is live; the old one's calls have not ended within
-                the tree's grace, and its unload goes on.
+                the tree's grace, and its unload goes on. So it is with the ``EDEADLK`` of a task
+                that one of these calls waits for.
             ExceptionGroup: The new version is live, and the old one failed in going.
 
         Linux: has no such thing; ``rmmod`` and ``insmod`` leave a gap.

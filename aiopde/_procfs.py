@@ -105,7 +105,9 @@ class ProcFS:
         fast_acquire: The default for every entry: leave out the checkpoint of a call that need
             not wait, as in anyio's primitives. A loop of such calls may then starve other tasks.
         grace: The default for every removal, and for leaving the block: seconds to wait for the
-            calls inside; None for ever. See :meth:`ProcDirEntry.remove`.
+            calls inside; None for ever. See :meth:`ProcDirEntry.remove`. Leaving then gives up
+            what it still waits for, a release handler too. Removals in a module's exit have none
+            (see :meth:`Kernel.rmmod`).
         hung_task_timeout: Seconds until a removal that still waits logs a warning, once, which
             tells who it waits for; None for never. The logger is ``"aiopde"``.
     """

@@ -377,8 +377,9 @@ class TestD3:
                 await start(tg, (await proc.open("x")).read)
                 with anyio.move_on_after(3 * GRACE):
                     await entry.remove()
-        (report,) = caplog.records
-        assert (report.name, report.levelno) == ("aiopde", logging.WARNING)
+        # asyncio has things to say of its own when the machine is slow.
+        (report,) = (each for each in caplog.records if each.name == "aiopde")
+        assert report.levelno == logging.WARNING
         assert " in acquire" in report.getMessage()
 
 

@@ -214,10 +214,10 @@ def look(proc: ProcFS, entry: ProcDirEntry, here: ProcFile) -> None:
     assert_type(proc.listdir("d", cred=someone), list[str])
     assert_type(proc.stat("x", follow_symlinks=False, cred=someone, dir_fd=here), Stat)
     assert_type(proc.stat("x").st_mode, int)
-    assert_type(proc.readlink("l", cred=someone), str)
-    proc.chmod("x", 0o644, cred=someone)
-    proc.chown("x", 1, -1, cred=someone)
-    proc.access("x", os.R_OK, cred=someone)
+    assert_type(proc.readlink("l", cred=someone, dir_fd=here), str)
+    proc.chmod("x", 0o644, cred=someone, dir_fd=here)
+    proc.chown("x", 1, -1, cred=someone, dir_fd=here)
+    proc.access("x", os.R_OK, cred=someone, dir_fd=here)
     proc.truncate("x", 0, cred=someone)
     proc.lookup(b"x")  # type: ignore[arg-type]
 

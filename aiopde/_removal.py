@@ -188,9 +188,8 @@ class Removal:
 
     async def _release_all(self, entry: ProcDirEntry) -> None:
         """Release each file in turn, where that waits for nothing: release_now(), in place."""
-        ops = entry.ops
-        release: Any = ops.release
-        awaited, held = ops.release_awaited, 0
+        release = cast("Any", entry.ops.release)
+        awaited, held = entry.ops.release_awaited, 0
         file = entry.newest
         try:
             while file is not None:

@@ -189,8 +189,10 @@ class Lines:
         self.unit = unit
         self.lines: dict[str, list[tuple[float, float]]] = {}
 
-    def add(self, line: str, x: float, y: float) -> None:
-        self.lines.setdefault(line, []).append((x, y))
+    def add_all(self, size: int, seconds: dict[str, float]) -> None:
+        """Add a point to each line: how long it takes, at that size."""
+        for line, took in seconds.items():
+            self.lines.setdefault(line, []).append((size, took * 1e6))
 
 
 curves: Final[dict[str, Lines]] = {}

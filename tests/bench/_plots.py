@@ -26,8 +26,8 @@ def _draw(name: str, curve: dict[str, Any]) -> Path:
     figure, axes = peer("matplotlib.pyplot").subplots(figsize=(4.6, 2.8), layout="constrained")
     for label, points in curve["lines"].items():
         axes.plot(*zip(*points, strict=True), marker="o", markersize=3, label=label)
-    axes.set(xscale="log", xlabel=curve["over"], ylabel=curve["unit"], title=curve["title"])
-    axes.set_ylim(bottom=0)
+    axes.set(xscale="log", yscale="log", xlabel=curve["over"], ylabel=curve["unit"])
+    axes.set_title(curve["title"])
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
     path = PLOTS / f"{name}.svg"

@@ -20,6 +20,7 @@ from aiopde import (
     TraceRecord,
     trace,
 )
+from aiopde._file import handle_class
 
 from .helpers import Handlers, all_blocked, refused, start, state, too_late
 
@@ -31,7 +32,10 @@ both = pytest.mark.parametrize("fast", [True, False], ids=["fast", "default"])
 
 
 def create(proc: ProcFS, ops: ProcOps, name: str = "x", **how: Any) -> ProcDirEntry:
-    return proc.create(name, ops, mode=0o600, **how)
+    entry = proc.create(name, ops, mode=0o600, **how)
+    for flags in (os.O_RDONLY, os.O_WRONLY, os.O_RDWR):
+        handle_class(entry, flags)  # as after the first open, which goes the long way
+    return entry
 
 
 @both
@@ -132,6 +136,19 @@ class TestOpen:
             await left.aclose()
             assert log == ["open", "release"] * 2
 
+    async def test_no_handlers(self, fast: bool) -> None:
+        """
+        Files need neither an open handler nor a release handler.
+        """
+        async with ProcFS(fast_acquire=fast) as proc:
+            entry = create(proc, ProcOps())
+            first, second, third = [await proc.open(entry) for _ in range(3)]
+            await second.aclose()
+            assert entry.statistics().open_files == 2
+            await entry.remove()
+            await first.aclose()
+            await third.aclose()
+
     async def test_dead_on_arrival(self, fast: bool) -> None:
         """
         An open that is inside when removal begins, and succeeds, is released by that removal.
@@ -142,7 +159,7 @@ class TestOpen:
             entry = create(proc, handlers.ops("open", "read", "release"))
             opener = await start(tg, proc.open, entry)
             remover = await start(tg, entry.remove)
-            assert not remover.done
+            assert state(entry) == "dying"
             with too_late("open", ENOENT):
                 await proc.open(entry)
             with too_late("open", ENOENT):
@@ -219,6 +236,21 @@ class TestClose:
                 await file.aclose()
                 await proc.remove("y")
             assert proc.create("y", ProcOps()).ino == number
+
+    async def test_errors_while_somebody_listens(self, fast: bool) -> None:
+        """
+        The same with tracepoints on.
+        """
+
+        async def release(file: File) -> None:
+            raise OSError(EIO, "no")
+
+        async with ProcFS(fast_acquire=fast) as proc:
+            entry = create(proc, ProcOps(release=release))
+            files = [await proc.open(entry) for _ in range(3)]
+            with trace(lambda record: None), pytest.raises(ExceptionGroup) as caught:
+                await entry.remove()
+            assert len(caught.value.exceptions) == len(files)
 
     async def test_with_a_call_inside(self, fast: bool) -> None:
         """
@@ -335,7 +367,8 @@ class TestDiagnostics:
             return b""
 
         async with ProcFS(fast_acquire=fast) as proc:
-            entry = create(proc, ProcOps(**{"read": once, op: handler}))
+            handlers: dict[str, Any] = {"read": once, op: handler}
+            entry = create(proc, ProcOps(**handlers))
             with refused(EDEADLK):
                 await proc.read_bytes(entry)
             with refused(EDEADLK):
@@ -393,3 +426,30 @@ class TestDiagnostics:
             "drained",
             "gone",
         ]
+
+
+@both
+class TestIdle:
+    async def test_among_busy_ones(self, fast: bool) -> None:
+        """
+        What nobody uses goes in its order, up to what somebody does; then the rest.
+        """
+        handlers = Handlers()
+        handlers.hold_up("read")
+        async with ProcFS(fast_acquire=fast) as proc, anyio.create_task_group() as tg:
+            top = proc.mkdir("d")
+            entries = [create(proc, handlers.ops("read"), f"d/e{n}") for n in range(9)]
+            folder = proc.mkdir("d/f")
+            below = create(proc, ProcOps(), "d/f/x")
+            file = await proc.open("d/e4")
+            reader = await start(tg, file.read)
+            remover = await start(tg, top.remove)
+            assert [state(entry) for entry in entries] == ["gone"] * 4 + ["dying"] + [
+                "releasing"
+            ] * 4
+            assert state(below) == state(folder) == "gone"
+            handlers.let_go("read")
+            await all_blocked()
+            assert (reader.result, remover.done) == (b"content", True)
+            assert {state(entry) for entry in (*entries, folder, below, top)} == {"gone"}
+            await file.aclose()

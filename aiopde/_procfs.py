@@ -509,11 +509,11 @@ class ProcFS:
 
     def _end(self, removal: Removal) -> None:
         self._removals.pop(removal, None)
-        if removal.errors:
+        if removal.failed:
             self._failed[removal.root] = removal
 
     def _report(self, removal: Removal, entry: ProcDirEntry) -> None:
-        if removal.errors:
+        if removal.failed:
             self._failed.pop(entry, None)
             removal.check(entry)
 

@@ -86,7 +86,12 @@ class Removal:
     @property
     def done(self) -> bool:
         """Whether everything is gone."""
-        return self.root._removal is GONE
+        return self.root._rare.removal is GONE
+
+    @property
+    def failed(self) -> bool:
+        """Whether release handlers raised anything."""
+        return bool(self._failures)
 
     @property
     def errors(self) -> list[Exception]:

@@ -24,7 +24,7 @@ async def answer(file: object, size: int, pos: int) -> bytes:
 
 
 OPS = ProcOps(read=answer)
-# Since 4.14 anyio imports its parts when they are first used.
+# anyio (4.16) imports its parts when they are first used.
 ANYIO_IN_USE = """
 import anyio.abc, anyio.lowlevel
 anyio.Event, anyio.CancelScope, anyio.create_task_group, anyio.get_cancelled_exc_class

@@ -1,4 +1,4 @@
-"""Cost against size, as pictures for the README: made from the JSON that a run has written."""
+"""What the README shows, made from the JSON that a run has written: a table, and pictures."""
 
 from __future__ import annotations
 
@@ -6,9 +6,28 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ._measure import peer
+from ._measure import BACKENDS, peer
 
 PLOTS = Path(__file__).parent / "plots"
+
+
+def table(path: Path) -> str:
+    """Write the table in Markdown: a line for each figure, a column for each loop."""
+    lines: dict[str, dict[str, str]] = {}
+    for result in json.loads(path.read_text())["results"]:
+        line = lines.setdefault(result["what"], {})
+        value = f"{result['value']:.3g}" + ("" if result["unit"] == "x" else f" {result['unit']}")
+        line[result["backend"]] = value if result["met"] else f"**{value}**"
+        for word, sign in (("at_most", "≤"), ("at_least", "≥")):
+            if result[word] is not None:
+                line.setdefault(word, f"{sign} ")
+                line[word] += f"{result[word]:g} " * (f"{result[word]:g}" not in line[word])
+    head = "| | asyncio | uvloop | trio | target |\n|---|---|---|---|---|\n"
+    return head + "\n".join(
+        f"| {what} | {' | '.join(line.get(loop, '') for loop in BACKENDS)} "
+        f"| {(line.get('at_most') or line.get('at_least') or '').rstrip()} |"
+        for what, line in lines.items()
+    )
 
 
 def draw(path: Path) -> list[Path]:

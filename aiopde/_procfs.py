@@ -524,11 +524,11 @@ class ProcFS:
 
     def _end(self, removal: Removal) -> None:
         self._removals.pop(removal, None)
-        if removal.errors:
+        if removal.failed:
             self._failed[removal.root] = removal
 
     def _report(self, removal: Removal, entry: ProcDirEntry) -> None:
-        if removal.errors:
+        if removal.failed:
             self._failed.pop(entry, None)
             removal.check(entry)
 
@@ -801,12 +801,11 @@ class ProcFS:
                 if newest is not None:
                     newest._newer = file
                 entry.newest = file
-                if entry._in_use < 0:
-                    file.kill()
             finally:
-                # unuse() in place
+                # unuse() in place; a file that comes too late is dead on arrival
                 entry._in_use = left = entry._in_use - 1
                 if left < 0:
+                    file.kill()
                     entry.late_out()
         else:
             file._older = newest = entry.newest

@@ -89,7 +89,12 @@ class Removal:
     @property
     def done(self) -> bool:
         """Whether everything is gone."""
-        return self.root._removal is GONE
+        return self.root._rare.removal is GONE
+
+    @property
+    def failed(self) -> bool:
+        """Whether release handlers raised anything."""
+        return bool(self._failures)
 
     @property
     def errors(self) -> list[Exception]:
@@ -190,16 +195,15 @@ class Removal:
 
     async def _release_all(self, entry: ProcDirEntry) -> None:
         """Release each file in turn, where that waits for nothing: release_now(), in place."""
-        ops = entry.ops
-        release: Any = ops.release
-        awaited, held = ops.release_awaited, 0
+        release: Any = entry.ops.release
+        awaited, exists, held = entry.ops.release_awaited, release is not None, 0
         file = entry.newest
         try:
             while file is not None:
                 try:
                     if awaited:
                         await release(file)
-                    elif release is not None:
+                    elif exists:
                         release(file)
                 except Exception as exc:  # it stops no other release; see check()
                     self._failures.append((entry, exc))

@@ -270,8 +270,8 @@ MUTANTS: Final = (
     Mutant(
         "open: a quick one is not shut when it comes too late",
         "_procfs.py",
-        "                if entry._in_use < 0:\n                    file.kill()\n",
-        "",
+        "                    file.kill()\n                    entry.late_out()\n",
+        "                    entry.late_out()\n",
     ),
     Mutant(
         "read_bytes: a quick one wakes nobody",

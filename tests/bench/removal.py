@@ -163,7 +163,7 @@ async def admission(bench: Bench) -> None:
 
             return run
 
-        times = await bench.times(few=admit(few), many=admit(many))
+        times = await bench.times({"few": admit(few), "many": admit(many)})
         gate.event.set()
         what = "open and close with 10,000 inside ÷ 100"
         bench.ratio(what, times["many"], times["few"], at_most=1.2)

@@ -22,12 +22,14 @@ from ._strategies import (
     preemptions,
     sample,
 )
+from ._variables import variables
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Hashable
 
     from ._order import Class
     from ._run import Execution, Lane, Search
+    from ._split import Shard
 
 DELAYS: Final = 3
 """Up to how many delays `auto` runs every schedule there is."""
@@ -84,11 +86,15 @@ class Classes:
         )
 
 
-def reduced(also: Collection[type] = ()) -> Search:
-    """Run one schedule of each class of equivalent ones."""
+def reduced(also: Collection[type] = (), shard: Shard | None = None) -> Search:
+    """Run one schedule of each class of equivalent ones, or of those in a shard."""
     tracker = Tracker()
-    with hooks(tracker, also):
-        if (yield from _reduce(tracker, Classes(tracker))):
+    if shard is None:
+        explorer = Explorer(tracker)
+    else:
+        explorer = Explorer(tracker, shard.prefix.choices, shard.sleeping(tracker))
+    with hooks(tracker, also), variables(tracker):
+        if (yield from _reduce(explorer, Classes(tracker))):
             return _exhaustive(tracker)
     return "bounded (loops cut short)"
 
@@ -97,8 +103,8 @@ def _exhaustive(tracker: Tracker) -> str:
     return "bounded (not every access can be seen)" if tracker.notes else "exhaustive"
 
 
-def _reduce(tracker: Tracker, classes: Classes, most: int | None = None) -> Any:
-    explorer = Explorer(tracker)
+def _reduce(explorer: Explorer, classes: Classes, most: int | None = None) -> Any:
+    tracker = explorer.tracker
     plan = Plan(explorer.choose, tracker)
     complete = True
     while most is None or most > 0:
@@ -115,7 +121,7 @@ def _reduce(tracker: Tracker, classes: Classes, most: int | None = None) -> Any:
     return False
 
 
-def auto(seed: int, count: int, also: Collection[type] = ()) -> Search:
+def auto(seed: int | str, count: int, also: Collection[type] = ()) -> Search:
     """
     Look where most bugs are, and then everywhere.
 
@@ -137,18 +143,18 @@ def auto(seed: int, count: int, also: Collection[type] = ()) -> Search:
     return verdict or f"bounded (≤ {DELAYS} delays)"
 
 
-def _the_rest(seed: int, count: int, also: Collection[type]) -> Any:
+def _the_rest(seed: int | str, count: int, also: Collection[type]) -> Any:
     tracker = Tracker()
-    with hooks(tracker, also):
+    with hooks(tracker, also), variables(tracker):
         classes = Classes(tracker)
-        complete = yield from _reduce(tracker, classes, count - AUDITS)
+        complete = yield from _reduce(Explorer(tracker), classes, count - AUDITS)
         if complete and not tracker.notes:
             yield from _audit(tracker, classes, seed)
             return "exhaustive"
     return (yield from _mixed(seed, count // 2))
 
 
-def _audit(tracker: Tracker, classes: Classes, seed: int) -> Any:
+def _audit(tracker: Tracker, classes: Classes, seed: int | str) -> Any:
     """Check that what is taken at random is equivalent to something that was run."""
     rng = random.Random(seed)
 
@@ -166,7 +172,7 @@ def _audit(tracker: Tracker, classes: Classes, seed: int) -> Any:
             raise Untracked(message, execution)
 
 
-def _mixed(seed: int, count: int) -> Any:
+def _mixed(seed: int | str, count: int) -> Any:
     """Sample alike by chance and by priorities."""
     rng = random.Random(seed)
     priorities = Priorities(rng)
@@ -181,7 +187,13 @@ def _mixed(seed: int, count: int) -> Any:
     return ""
 
 
-def make(strategy: str, seed: int, count: int, also: Collection[type] = ()) -> Search:
+def make(
+    strategy: str,
+    seed: int | str,
+    count: int,
+    also: Collection[type] = (),
+    shard: Shard | None = None,
+) -> Search:
     """
     Make a search from its name; a number after a colon is its bound.
 
@@ -203,9 +215,12 @@ def make(strategy: str, seed: int, count: int, also: Collection[type] = ()) -> S
         "auto": lambda: auto(seed, count, also),
         "fifo": fifo,
         "random": lambda: sample(seed, count),
-        "dfs": depth_first,
-        "dpor": lambda: reduced(also),
+        "dfs": lambda: depth_first(shard.prefix.choices if shard else ()),
+        "dpor": lambda: reduced(also, shard),
     }
+    if shard is not None and name not in ("dfs", "dpor"):
+        msg = f"strategy {strategy!r} has no parts: a shard is for dfs and dpor"
+        raise ValueError(msg)
     if name not in plain or bound is not None:
         msg = (
             f"no strategy {strategy!r}: there are auto, fifo, random, pct, dfs, dpor, and "

@@ -13,9 +13,13 @@ that was there before is known by itself.
 
 from __future__ import annotations
 
+import io
+import random
+from array import array
 from collections import deque
 from collections.abc import Callable, Generator, Hashable, MutableMapping
 from contextlib import contextmanager
+from types import CoroutineType, GeneratorType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, final
 
 from ._stacks import place_of
@@ -73,7 +77,7 @@ class Tracker:
         self.accesses: Accesses | None = None
         """Where to note accesses; None while no task moves."""
         self._keys: dict[Hashable, int] = {}
-        self._labels: list[tuple[Any, str]] = []
+        self._labels: list[Any] = []
         self._old: dict[int, tuple[object, Hashable]] = {}
         """Objects that were there before the search, and their names."""
         self._names: dict[int, tuple[object, Hashable]] = {}
@@ -85,6 +89,8 @@ class Tracker:
         self._born = 0
         self._ends: dict[int, list[Event]] = {}
         self._groups: dict[Lane, list[object]] = {}
+        self._opaque: dict[int, tuple[object, set[str]]] = {}
+        """What changes without our seeing it, and who has it at hand."""
         self._everything: list[Event] = []
         self._reads: list[Accesses] = []
         self._event: Event | None = None
@@ -102,6 +108,7 @@ class Tracker:
         self._steps = {}
         self._ends = {}
         self._groups = {}
+        self._opaque = {}
         self._reads = []
 
     def before(self, lane: Lane, ready: list[Lane]) -> None:
@@ -247,6 +254,28 @@ class Tracker:
         finally:
             self.accesses = accesses
 
+    def touch_name(self, file: str, name: str, *, write: bool) -> None:
+        """Note an access to a variable; those of one name in one file are taken for one."""
+        if self.accesses is not None:
+            self._note(self.accesses, (file, name), WRITE if write else READ)
+
+    def see_held(self, value: object, file: str = "", name: str = "") -> None:
+        """Note that a step has something at hand that can be changed without a hook."""
+        if self.accesses is None or self._event is None:
+            return
+        if isinstance(value, _CONTAINERS):
+            if name:
+                key = self.number((file, f"{name}[]"))
+            else:
+                self.created(value)
+                key = self.key(value, "[]")
+            self._see(value, key, self.accesses)
+        elif _is_opaque(value):
+            holders = self._opaque.setdefault(id(value), (value, set()))[1]
+            holders.add(self._event.lane.name)
+            if len(holders) > 1:
+                self.notes.add(f"a {type(value).__qualname__} that several tasks use")
+
     def created(self, thing: object) -> None:
         """Note that an object is new, and give it its name."""
         if self.accesses is not None and id(thing) not in self._names:
@@ -254,7 +283,7 @@ class Tracker:
 
     def key(self, thing: object, field: str) -> int:
         """Return the number of an attribute of an object."""
-        return self._number((self.name(thing), field), thing, field)
+        return self.number((self.name(thing), field))
 
     def name(self, thing: object) -> Hashable:
         """Return the name of an object."""
@@ -273,24 +302,31 @@ class Tracker:
         self._names[id(thing)] = thing, name
         return name
 
-    def _number(self, key: Hashable, thing: object = None, field: str = "") -> int:
+    def number(self, key: Hashable) -> int:
+        """Return the number of a key."""
         number = self._keys.get(key)
         if number is None:
             number = self._keys[key] = len(self._keys)
-            self._labels.append((key, field))
+            self._labels.append(key)
         return number
 
     def _note(self, accesses: Accesses, key: Hashable, kind: int) -> None:
-        number = self._number(key)
+        number = self.number(key)
         accesses[number] = accesses.get(number, 0) | kind
 
-    def key_of(self, name: Hashable, field: str) -> int:
-        """Return the number of what is known by its name."""
-        return self._number((name, field))
+    def portable(
+        self, sleep: dict[str, Accesses]
+    ) -> tuple[tuple[str, tuple[tuple[Hashable, int], ...]], ...]:
+        """Return a sleep set in terms that hold in any process; what has none is left out."""
+        return tuple(
+            (lane, tuple((self._labels[key], kinds) for key, kinds in accesses.items()))
+            for lane, accesses in sleep.items()
+            if not any(_is_old(self._labels[key]) for key in accesses)
+        )
 
     def label(self, number: int) -> str:
         """Say what a key is, for people."""
-        key = self._labels[number][0]
+        key = self._labels[number]
         name, field = key
         kind = name[0] if isinstance(name, tuple) and name[0] != "old" else None
         if kind is None:
@@ -326,10 +362,25 @@ class Tracker:
                 self._containers[id(value)] = value, key, now
 
 
-_CONTAINERS = (list, dict, set, deque, bytearray)
+def _is_old(key: Any) -> bool:
+    return isinstance(key[0], tuple) and key[0][0] == "old"
+
+
+_CONTAINERS = (list, dict, set, deque, bytearray, SimpleNamespace)
+_OPAQUE = (io.IOBase, array, random.Random)
+
+
+def _is_opaque(value: object) -> bool:
+    """Whether something can change unseen: an iterator, a stream, an array, a random generator."""
+    if isinstance(value, _OPAQUE):
+        return True
+    kind = type(value)
+    return hasattr(kind, "__next__") and not isinstance(value, (GeneratorType, CoroutineType))
 
 
 def _copy(value: Any) -> list[Any]:
+    if isinstance(value, SimpleNamespace):
+        value = vars(value)
     if isinstance(value, MutableMapping):
         return [*value.keys(), *value.values()]
     return list(value)

@@ -15,9 +15,9 @@ from aiopde import DEFAULT_POLLMASK
 
 from . import _player
 from ._calls import DEVICES
+from ._ground import KERNEL
 from ._judge import View
 from ._kernel import REMOVALS
-from ._mount_player import KERNEL
 from ._scenario import Answer, Event, Scenario, Step
 from ._words import Result, decode, name_mask, number, poll_mask, shown, to_bytes
 
@@ -34,6 +34,9 @@ _SERVERS: Final = REMOVALS | {"insmod", "rmmod"}
 """Verbs that are no system calls on the mount."""
 _MOVES: Final = frozenset({"read", "pread", "readv", "write", "pwrite"})
 _AT_POSITION: Final = frozenset({"read", "readv", "write"})
+_LOCKS_INODE: Final = frozenset(
+    {"write", "pwrite", "chmod", "fchmod", "chown", "truncate", "ftruncate", "fsync"}
+)
 _NOT_OPEN: Final = frozenset({"EBADF", "EISDIR", "EACCES", "EPERM"})
 """Refusals of the VFS, which come before any file system is asked."""
 _IOC_WRITE: Final = 1 << 30
@@ -84,6 +87,9 @@ class Fuse(View):
             changed = rule(self, step, expected)
             if changed != expected:
                 used.append(rule.__name__)
+            if changed.last and not expected.last:
+                why = rule.__name__.removeprefix("rule_").replace("_", " ")
+                self.ended = f"all from step {step.number} on left out: {why}"
             expected = changed
         return expected, used
 
@@ -97,6 +103,20 @@ class Fuse(View):
         """Tell whether an actor would still be in a call that is over here."""
         call = self.calls.get(actor)
         return call is not None and call.number in self.early
+
+    def node(self, step: Step) -> Node | None:
+        """Return what a step is about, by descriptor or by path."""
+        file = self.history.descriptor(step)
+        if file is None and "path" in step.args:
+            return self.history.find(step).node
+        return None if file is None else file.node
+
+    def written(self) -> set[Node]:
+        """Return what a write sleeps in."""
+        calls = [call for actor, call in self.calls.items() if actor in self.asleep]
+        writes = [call for call in calls if call.verb in {"write", "pwrite"}]
+        nodes = {self.node(call) for call in writes if call.number not in self.early}
+        return {node for node in nodes if node is not None}
 
     def interrupted_gate(self, actor: str) -> Event | None:
         """Return the gate in which an actor sleeps, if that is in a call any signal ends."""
@@ -210,12 +230,18 @@ def rule_zero_bytes_in_kernel(fuse: Fuse, step: Step, expected: Expected) -> Exp
     """A read or write of nothing is 0, whatever the file is like: nobody is asked."""
     for call in fuse.calls.values():
         if call.number in expected.answer.done and _moves_nothing(call):
+            expected = _without(expected, call, "read", "read_iter", "write")
             expected = _done(expected, call, _nothing(call))
     if not _moves_nothing(step) or expected.answer.res.get("errno") in _NOT_OPEN:
         return expected
-    if "pending" in expected.answer.res and not expected.answer.events:
-        return expected  # for the position, which the VFS locks before all
+    if _waits_for_position(expected):
+        return expected
     return _at_once(step, expected, _nothing(step))
+
+
+def _waits_for_position(expected: Expected) -> bool:
+    """Tell whether a call waits for the position of its file, which the VFS locks before all."""
+    return "pending" in expected.answer.res and not expected.answer.events
 
 
 def _moves_nothing(step: Step) -> bool:
@@ -229,10 +255,15 @@ def _nothing(step: Step) -> Result:
 
 def rule_lseek_in_kernel(fuse: Fuse, step: Step, expected: Expected) -> Expected:
     """To SET, CUR and END the kernel goes itself, whatever the file's own lseek would say."""
+    for call in fuse.calls.values():
+        if call.number in expected.answer.done and call.verb == "lseek":
+            expected = _without(expected, call, "lseek")
+            if call.args.get("whence", "SET") == "SET":
+                expected = _done(expected, call, {"ret": number(call.args["off"])})
     file = fuse.history.descriptor(step)
     if step.verb != "lseek" or file is None or file.node.is_dir:
         return expected
-    if expected.answer.res.get("errno") in _NOT_OPEN:
+    if expected.answer.res.get("errno") in _NOT_OPEN or _waits_for_position(expected):
         return expected
     res = _seek(file, step.args)
     return expected if res is None else _at_once(step, expected, res)
@@ -395,8 +426,8 @@ def rule_removal_wakes_polls(fuse: Fuse, step: Step, expected: Expected) -> Expe
 def rule_signal_is_eintr(fuse: Fuse, step: Step, expected: Expected) -> Expected:
     """Any signal cancels the handler, and the call is not restarted: the protocol cannot say so."""
     for actor in fuse.stopped:
-        events = (event for event in expected.answer.events if event.by != actor)
-        expected = expected.but(events=tuple(events))
+        others = (event for event in expected.answer.events if event.by != actor)
+        expected = expected.but(events=tuple(others))
     if step.verb != "signal":
         return expected
     actor, name = step.args["actor"], step.args["sig"]
@@ -434,6 +465,22 @@ def rule_position_is_locked(fuse: Fuse, step: Step, expected: Expected) -> Expec
     done = {each: result for each, result in answer.done.items() if each != call.number}
     events = tuple(event for event in answer.events if event.by != actor)
     return expected.but(done=done, events=events, blocked=answer.blocked | {actor})
+
+
+def rule_writes_take_turns(fuse: Fuse, step: Step, expected: Expected) -> Expected:
+    """
+    During a write the kernel has the inode locked, for who writes or changes it too.
+
+    So a second one waits for the first, by whatever file. When it goes on, so do all that it holds
+    up in turn, and no rule can tell the order: from here on, nothing is compared.
+    """
+    node = fuse.node(step) if step.verb in _LOCKS_INODE else None
+    if node is None or node not in fuse.written() or "pending" in expected.answer.res:
+        return expected
+    if expected.answer.res.get("errno") in _NOT_OPEN:
+        return expected
+    blocked = expected.answer.blocked | {step.actor}
+    return replace(expected.but(res={"pending": True}, events=(), blocked=blocked), last=True)
 
 
 def rule_early_call_is_over(fuse: Fuse, step: Step, expected: Expected) -> Expected:
@@ -495,6 +542,7 @@ RULES: Final[tuple[Rule, ...]] = (
     rule_no_processes,
     rule_name_is_dropped_at_once,
     rule_removal_wakes_polls,
+    rule_writes_take_turns,
     rule_early_call_is_over,
     rule_signal_is_eintr,
     rule_position_is_locked,
@@ -520,3 +568,11 @@ def _done(expected: Expected, call: Step, res: Result) -> Expected:
     answer = expected.answer
     done = answer.done | {call.number: {"actor": call.actor} | res}
     return expected.but(done=done, blocked=answer.blocked - {call.actor})
+
+
+def _without(expected: Expected, call: Step, *ops: str) -> Expected:
+    """Expect that a call asks none of these handlers."""
+    events = (
+        event for event in expected.answer.events if event.by != call.actor or event.op not in ops
+    )
+    return expected.but(events=tuple(events))

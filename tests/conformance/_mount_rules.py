@@ -8,6 +8,8 @@ cannot tell is in ``mount.json``, step by step, under the name of the mechanism.
 
 from __future__ import annotations
 
+import os
+import stat
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -19,7 +21,7 @@ from ._ground import KERNEL
 from ._judge import View
 from ._kernel import REMOVALS
 from ._scenario import Answer, Event, Scenario, Step
-from ._words import Result, decode, name_mask, number, poll_mask, shown, to_bytes
+from ._words import Result, decode, name_mask, number, open_flags, poll_mask, shown, to_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -46,6 +48,14 @@ _NEVER_ASKED: Final = {
 }
 """By handler: why it is never called."""
 _EINTR: Final[Result] = {"ret": -1, "errno": "EINTR"}
+_NEW_NAME: Final = {
+    "mkdir": "path",
+    "symlink": "path",
+    "open": "path",
+    "link": "to",
+    "rename": "to",
+}
+"""By verb: which of its words is the name it would make."""
 _OWN: Final = ("self", "thread-self")
 
 
@@ -308,7 +318,7 @@ def rule_seq_file_seeks_late(fuse: Fuse, step: Step, expected: Expected) -> Expe
 def rule_mmap_is_direct_io(fuse: Fuse, step: Step, expected: Expected) -> Expected:
     """A file with direct I/O cannot be mapped shared; a private mapping is but a page cache."""
     if step.verb == "peek" and expected.answer.res.get("ret", -1) >= 0:
-        # Of a file of size 0, nothing is in it.
+        # Nothing is mapped, or a file whose page cache is empty: its size is 0.
         return _at_once(step, expected, {"ret": -1, "errno": "EFAULT"})
     if step.verb != "mmap" or expected.answer.res.get("errno") in _NOT_OPEN:
         return expected
@@ -382,6 +392,21 @@ def rule_no_processes(fuse: Fuse, step: Step, expected: Expected) -> Expected:
         missing: Result = {"ret": -1, "errno": "ENOENT"}
         return expected.but(res=missing if node is None else node.stat())
     return expected
+
+
+def rule_permission_comes_first(fuse: Fuse, step: Step, expected: Expected) -> Expected:
+    """Who may not write a directory is told that first, not that no name can be made in it."""
+    key = _NEW_NAME.get(step.verb, "")
+    if key not in step.args or fuse.history.is_privileged(step.actor):
+        return expected
+    if step.verb == "open" and not open_flags(step.args.get("flags", "RDONLY")) & os.O_CREAT:
+        return expected
+    above, _, _ = step.args[key].rpartition("/")
+    there = fuse.history.find(replace(step, args={**step.args, key: above})).node
+    if there is None or not there.is_dir or expected.answer.res.get("errno") != "ENOENT":
+        return expected
+    writable = int(there.stat()["mode"], 8) & stat.S_IWOTH or there.owner[0]
+    return expected if writable else expected.failing(step, "EACCES")
 
 
 # -- what the kernel remembers, and is told --------------------------------------------------------
@@ -540,6 +565,7 @@ RULES: Final[tuple[Rule, ...]] = (
     rule_ioctl_copies_first,
     rule_errno_is_small,
     rule_no_processes,
+    rule_permission_comes_first,
     rule_name_is_dropped_at_once,
     rule_removal_wakes_polls,
     rule_writes_take_turns,

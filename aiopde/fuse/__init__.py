@@ -69,9 +69,9 @@ class Mount:
         """
         What is set when the mount is gone: ``await mounted.unmounted.wait()``.
 
-        Somebody may unmount from outside (``umount``). The block then goes on; a program that is
-        there for the mount's sake waits for this. As long as someone has files of a lazily
-        unmounted tree open, they are served, and this is not set.
+        Somebody may unmount from outside (``umount``), or abort the connection. The block then
+        goes on; a program that is there for the mount's sake waits for this. As long as someone
+        has files of a lazily unmounted tree open, they are served, and this is not set.
         """
         self._tasks: TaskGroup | None = None
         self._session: Session
@@ -127,9 +127,7 @@ class Mount:
         observers.remove(self._operations)
         try:
             with anyio.CancelScope(shield=True):
-                # Once it is gone, its device number is somebody else's.
-                if not self.unmounted.is_set():
-                    await anyio.to_thread.run_sync(self._attachment.detach)
+                await anyio.to_thread.run_sync(self._attachment.detach, self.unmounted.is_set())
                 await self._notifier.aclose()
         finally:
             await self._stop(self._tasks)

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from errno import ESTALE
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Final, final
 
 from aiopde._errors import error
 
 from ._protocol import ROOT_ID
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from aiopde._entry import ProcDirEntry
+
+
+_MISSING: Final = 16
 
 
 @final
@@ -22,7 +28,7 @@ class Inode:
     It pins the entry's inode number, as in Linux, and has what only an inode has there: a time.
     """
 
-    __slots__ = ("entry", "lookups", "nodeid", "time")
+    __slots__ = ("entry", "lookups", "missing", "nodeid", "time")
 
     def __init__(self, entry: ProcDirEntry, nodeid: int) -> None:
         self.entry = entry
@@ -30,6 +36,14 @@ class Inode:
         # How often it was told to the kernel, which will take back as many.
         self.lookups = 0
         self.time = int(time.time())
+        # The names that were looked up last in this directory, and were not there.
+        self.missing: Collection[str] = ()
+
+    def note_missing(self, name: str) -> None:
+        """Note that a name was looked up in vain."""
+        if not isinstance(self.missing, deque):
+            self.missing = deque(maxlen=_MISSING)
+        self.missing.append(name)
 
 
 @final

@@ -70,14 +70,18 @@ class Attachment:
             raise
         os.set_blocking(self.fd, False)
 
-    def detach(self) -> None:
+    def detach(self, ended: bool) -> None:
         """
         Take the mount off its directory, also if it is in use, unless somebody has already.
 
         Who is inside keeps what he has open; that ends when the device is closed.
+
+        Args:
+            ended: Whether the conversation with the kernel is over. It may have been aborted, and
+                the mount still be there; or else its number may be that of another mount by now.
         """
         # Whoever has unmounted us may have mounted something else there.
-        if mounted_device(self.path) != self._number:
+        if mounted_device(self.path) != self._number or (ended and not _is_dead(self.path)):
             return
         if os.geteuid() == 0:
             _call("umount2", os.fsencode(self.path), _MNT_DETACH | _UMOUNT_NOFOLLOW)
@@ -191,6 +195,15 @@ def mounted_device(path: str) -> str | None:
     return device
 
 
+def _is_dead(path: str) -> bool:
+    """Tell whether a mount that nobody serves is in the way."""
+    try:
+        os.statvfs(path)
+    except OSError as exc:
+        return exc.errno == ENOTCONN
+    return False
+
+
 def _escaped(path: str) -> bytes:
     """Write a path as the list of mounts does."""
     text = os.fsencode(path)
@@ -204,6 +217,7 @@ def _checked_path(path: str) -> str:
     try:
         path = os.path.realpath(path, strict=True)
         mode = os.stat(path).st_mode
+        os.statvfs(path)  # which asks the server, while stat() may tell what is remembered
     except OSError as exc:
         if exc.errno == ENOTCONN:
             cure = f"`fusermount3 -uz {path}`, or as root `umount -l {path}`"

@@ -136,9 +136,11 @@ class Operations:
 
     def unlinked(self, entry: ProcDirEntry) -> None:
         """Have the kernel drop the name of an entry that has lost it, if it knows it."""
-        parent = self.inodes.find(entry.parent)
-        if parent is not None and self.inodes.find(entry) is not None:
+        parent, inode = self.inodes.find(entry.parent), self.inodes.find(entry)
+        if parent is not None and inode is not None:
             self._notifier.name(parent, entry.name)
+            for name in inode.missing:
+                self._notifier.name(inode, name)
 
     def changed(self, entry: ProcDirEntry) -> None:
         """Have the kernel ask for the attributes of an entry again, if it knows it."""
@@ -150,10 +152,24 @@ class Operations:
 
     def lookup(self, nodeid: int, body: memoryview) -> bytes:
         """Find a name in a directory."""
-        entry = step(self.inodes[nodeid].entry, _name(body), ROOT)
+        directory, name = self.inodes[nodeid], _name(body)
+        try:
+            entry = step(directory.entry, name, ROOT)
+        except FileNotFoundError:
+            self._missed(directory, name)
+            raise
         inode = self.inodes.look_up(entry)
         times = (_NAME_SECONDS, _ATTRIBUTE_SECONDS, 0, 0)
         return ENTRY_OUT.pack(inode.nodeid, 0, *times, *_attributes(inode))
+
+    # The kernel keeps in mind that there is no such name, and in a directory that is gone that
+    # alone would keep its inode for good. It forgets such names with the directory, except those
+    # that are being looked up just then: so the latest are told to it once more.
+    def _missed(self, directory: Inode, name: str) -> None:
+        if directory.entry.removing:
+            self._notifier.name(directory, name)
+        else:
+            directory.note_missing(name)
 
     def forget(self, nodeid: int, body: memoryview) -> None:
         """Note that the kernel knows an inode less well, or no more."""

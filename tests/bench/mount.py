@@ -182,9 +182,7 @@ def main() -> int:
     if not options.unpinned:
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     places = measure(options)
-    print(
-        f"{'':14} {'a second':>9}  {'of all rounds':>17}  {'µs of CPU':>9}  times pyfuse3's rate, cost"
-    )
+    print(f"{'':14} {'a second':>9}  {'of all rounds':>17}  {'µs of CPU':>9}  gain on pyfuse3")
     missed = False
     for name, place in places.items():
         rate, cost = (statistics.median(figures) for figures in (place.rates, place.costs))

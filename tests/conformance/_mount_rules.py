@@ -315,6 +315,22 @@ def rule_seq_file_seeks_late(fuse: Fuse, step: Step, expected: Expected) -> Expe
     return expected.but(events=(*skipped, *expected.answer.events))
 
 
+def rule_readv_is_one_read(fuse: Fuse, step: Step, expected: Expected) -> Expected:
+    """Several buffers are filled by one call of a read handler, as procfs does for read_iter."""
+    file = fuse.history.descriptor(step)
+    if step.verb != "readv" or file is None or "read" not in file.node.ops:
+        return expected
+    if "read_iter" in file.node.ops or not expected.answer.events:
+        return expected
+    size = number(step.args["n1"]) + number(step.args["n2"])
+    enter, leave, *_ = expected.answer.events
+    enter = replace(enter, arg=f"n={size} pos={file.pos}")
+    if "pending" in expected.answer.res:
+        return expected.but(events=(enter, leave))
+    data = file.node.data[file.pos : file.pos + size]
+    return _at_once(step, expected, shown(data), enter, replace(leave, ret=len(data)))
+
+
 def rule_mmap_is_direct_io(fuse: Fuse, step: Step, expected: Expected) -> Expected:
     """A file with direct I/O cannot be mapped shared; a private mapping is but a page cache."""
     if step.verb == "peek" and expected.answer.res.get("ret", -1) >= 0:
@@ -508,6 +524,12 @@ def rule_writes_take_turns(fuse: Fuse, step: Step, expected: Expected) -> Expect
     return replace(expected.but(res={"pending": True}, events=(), blocked=blocked), last=True)
 
 
+def rule_woken_polls_race(fuse: Fuse, step: Step, expected: Expected) -> Expected:
+    """Threads that are woken together ask again in any order."""
+    asking = {event.by for event in expected.answer.events if event.op == "poll"}
+    return replace(expected, loose=True) if len(asking) > 1 else expected
+
+
 def rule_early_call_is_over(fuse: Fuse, step: Step, expected: Expected) -> Expected:
     """Who did not wait, or was let go, is not to be waited for."""
     answer = expected.answer
@@ -559,6 +581,7 @@ RULES: Final[tuple[Rule, ...]] = (
     rule_zero_bytes_in_kernel,
     rule_lseek_in_kernel,
     rule_position_is_the_kernels,
+    rule_readv_is_one_read,
     rule_mmap_is_direct_io,
     rule_no_mapping_holds_a_file,
     rule_splice_is_by_page,
@@ -568,6 +591,7 @@ RULES: Final[tuple[Rule, ...]] = (
     rule_permission_comes_first,
     rule_name_is_dropped_at_once,
     rule_removal_wakes_polls,
+    rule_woken_polls_race,
     rule_writes_take_turns,
     rule_early_call_is_over,
     rule_signal_is_eintr,

@@ -32,7 +32,15 @@ pytestmark = [
 SHOWING = [
     *("a02_read_iter_removed", "a14_fdlink_removed", "a20_epoll_removed", "b06_odd_returns"),
     *("b15_mmap_live", "b21_ioctl_vfs_numbers", "d19_kernel_names", "f15_seq_empty"),
-    *("h13_restarted_read_live", "kills", "permissions", "queues", "writes"),
+    *(
+        "buffers",
+        "h13_restarted_read_live",
+        "kills",
+        "permissions",
+        "polls_together",
+        "queues",
+        "writes",
+    ),
 ]
 """Recordings and scripts that are enough to show each mechanism of the FUSE module."""
 DIFFERING = Overlay.load(SHIPPED, MECHANISMS).scenarios

@@ -49,7 +49,7 @@ def walk(
     links = 0
     while todo:
         name = todo.pop()
-        here = _step(here, name, cred)
+        here = step(here, name, cred)
         if stat.S_ISLNK(here.type) and (todo or follow):
             links += 1
             if links > _MAX_SYMLINKS:
@@ -81,7 +81,8 @@ def _components(root: ProcRoot, path: str) -> list[str]:
     return names[::-1]
 
 
-def _step(here: ProcDirEntry, name: str, cred: Credentials) -> ProcDirEntry:
+def step(here: ProcDirEntry, name: str, cred: Credentials) -> ProcDirEntry:
+    """Find one name of a path in the entry it was looked for in."""
     if not here.is_dir():
         raise error(ENOTDIR, here.path)
     here.check(cred, MAY_EXEC)
@@ -108,7 +109,9 @@ def locate(root: ProcRoot, path: str, parent: ProcDirEntry | None) -> tuple[Proc
     Linux: ``xlate_proc_name``.
     """
     check_path(path)
-    here = parent or root
+    here = root if parent is None else parent
+    if "/" not in path:
+        return here, path
     *way, leaf = path.split("/")
     for name in way:
         child = here.children.get(name)

@@ -21,7 +21,7 @@ _LEGEND: Final = (
     "│ is ready   ┊ waits   ⇢ wakes"
 )
 _WIDEST_LANE: Final = 12
-_WIDEST_PLACE: Final = 40
+_WIDEST_PLACE: Final = 56
 _LONGEST_LINE: Final = 72
 _MOST_ROWS: Final = 80
 """Of more, those are left out where one task goes on and nothing that matters happens."""

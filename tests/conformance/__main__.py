@@ -1,10 +1,13 @@
 """
 Plays recordings of a real kernel against aiopde.
 
-    python -m tests.conformance [DIR|FILE...] [--backend asyncio|uvloop|trio] [--verbose]
+    python -m tests.conformance [DIR|FILE|NAME...] [--mount] [--backend asyncio|uvloop|trio]
+                                [--verbose]
 
-Shows the first differing step of each failure with both sides, and what was skipped and why.
-Exits with 1 if anything failed, with 2 if it was called wrongly.
+A NAME is the beginning of that of a recording that is shipped. With ``--mount``, they are played by
+real system calls of real processes on a real mount, as root. Shows the first differing step of each
+failure with both sides, and what was skipped and why. Exits with 1 if anything failed, with 2 if it
+was called wrongly.
 """
 
 from __future__ import annotations
@@ -17,14 +20,14 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import anyio
 
-from ._judge import judge
+from ._judge import IN_PROCESS, judge
 from ._overlay import Overlay
 from ._scenario import BadRecordingError, load
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from ._judge import Verdict
+    from ._judge import Place, Verdict
     from ._scenario import Scenario
 
 RECORDED: Final = Path(__file__).parent / "recorded"
@@ -44,10 +47,10 @@ class Parser(argparse.ArgumentParser):
 
 
 def recordings(paths: Iterable[Path]) -> list[Scenario]:
-    """Read the recordings in these files and directories."""
+    """Read the recordings in these files and directories, or shipped under these names."""
     files: list[Path] = []
     for path in paths:
-        found = sorted(path.glob("*.json")) if path.is_dir() else [path]
+        found = sorted(path.glob("*.json")) if path.is_dir() else _named(path)
         if not found:
             msg = f"{path} holds no recordings (*.json)"
             raise BadRecordingError(msg)
@@ -55,11 +58,16 @@ def recordings(paths: Iterable[Path]) -> list[Scenario]:
     return [load(file) for file in files]
 
 
-async def judge_all(scenarios: Sequence[Scenario], overlay: Overlay) -> list[Verdict]:
+def _named(path: Path) -> list[Path]:
+    shipped = [] if path.exists() else sorted(RECORDED.glob(f"{path}*.json"))
+    return shipped or [path]
+
+
+async def judge_all(scenarios: Sequence[Scenario], overlay: Overlay, place: Place) -> list[Verdict]:
     """Play one after the other, telling what did not pass."""
     verdicts: list[Verdict] = []
     for scenario in scenarios:
-        verdict = await judge(scenario, overlay)
+        verdict = await judge(scenario, overlay, place)
         verdicts.append(verdict)
         if verdict.failure:
             print(f"FAILED {scenario.id}: {verdict.failure}")
@@ -75,21 +83,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description="Plays recordings of a real kernel against aiopde.",
     )
     add = parser.add_argument
-    add("paths", nargs="*", type=Path, metavar="DIR|FILE", help="default: those shipped")
+    add("paths", nargs="*", type=Path, metavar="DIR|FILE|NAME", help="default: those shipped")
     add("--backend", choices=BACKENDS, default="asyncio", help="the loop to play them on")
+    add("--mount", action="store_true", help="by system calls on a real mount (root)")
     add("--verbose", action="store_true", help="also tell which rules had a say, and how often")
     options = parser.parse_args(arguments)
     try:
         scenarios, overlay = recordings(options.paths or [RECORDED]), Overlay.load()
+        place = mounted_place() if options.mount else IN_PROCESS
     except BadRecordingError as exc:
         parser.error(str(exc))
     backend, backend_options = BACKENDS[options.backend]
     verdicts = anyio.run(
-        judge_all, scenarios, overlay, backend=backend, backend_options=backend_options
+        judge_all, scenarios, overlay, place, backend=backend, backend_options=backend_options
     )
     if options.verbose:
         tell_rules(verdicts)
     return summary(verdicts)
+
+
+def mounted_place() -> Place:
+    """Return where the mount is played on; nothing but Linux has it."""
+    from ._mount import MOUNTED, why_not
+
+    if why := why_not():
+        raise BadRecordingError(why)
+    return MOUNTED
 
 
 def tell_rules(verdicts: Sequence[Verdict]) -> None:

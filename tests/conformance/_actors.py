@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn, Protocol
 
 import anyio
 
@@ -24,7 +24,18 @@ RESTARTING: Final = "USR2"
 # while a signal is pending.
 ERESTARTSYS: Final = 512
 
-CURRENT: Final[ContextVar[Actor]] = ContextVar("CURRENT")
+
+class Sleeper(Protocol):
+    """Who acts, as a handler sees it."""
+
+    name: str
+
+    async def sleep(self, sleep: Sleep) -> str:
+        """Sleep, and return ``interrupted`` or whatever reason it was woken for."""
+        ...
+
+
+CURRENT: Final[ContextVar[Sleeper]] = ContextVar("CURRENT")
 """
 The actor in whose name a handler runs. Also right for forced releases: whatever task the
 library runs them in has the context of the one who removes.

@@ -10,6 +10,7 @@ import os
 import stat
 from collections import Counter
 from dataclasses import replace
+from itertools import accumulate
 from typing import TYPE_CHECKING, Final
 
 from ._calls import DEVICES, below_proc
@@ -18,7 +19,7 @@ from ._modules import PROGRAMS, parameters
 from ._words import Result, number, to_bytes, to_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from ._scenario import Answer, Event, Step
 
@@ -77,6 +78,12 @@ class Node:
             yield from child.subtree()
         yield self
 
+    def above(self) -> Iterator[Node]:
+        """Go through the directories it is in, or was."""
+        if self.parent is not None:
+            yield self.parent
+            yield from self.parent.above()
+
     def in_order(self) -> list[Node]:
         """Return its children as they are listed."""
         return sorted(self.children.values(), key=lambda node: _rank(node.name))
@@ -84,7 +91,8 @@ class Node:
     def unlink(self) -> None:
         """Take it out of the tree."""
         assert self.parent is not None
-        del self.parent.children[self.name]
+        if self.parent.children.get(self.name) is self:
+            del self.parent.children[self.name]
 
     def stat(self) -> Result:
         """Say what stat does."""
@@ -179,6 +187,7 @@ class History:
         """Descriptors, by process and name, that Linux has and we have not."""
         self._fds: dict[tuple[str, str], OpenFile] = {}
         self._processes: set[str] = set()
+        self._places: dict[str, Node] = {}
         self.acts: dict[tuple[str, str], tuple[str, dict[str, str]]] = {}
         """By entry and handler: what it will do besides, once."""
         self._unprivileged: set[str] = set()
@@ -209,6 +218,10 @@ class History:
     def is_lost(self, step: Step, key: str = "fd") -> bool:
         """Tell whether a step names a descriptor that only Linux has."""
         return (self.process(step.actor), step.args.get(key, "")) in self.lost
+
+    def place(self, actor: str) -> Node | None:
+        """Return the directory an actor has gone to."""
+        return self._places.get(self.process(actor))
 
     def exclusive_files(self, actor: str) -> list[OpenFile]:
         """Return what nobody else has open, that opened last first."""
@@ -249,7 +262,7 @@ class History:
         start: Node | None = self.root
         if not path.startswith("/"):
             at = self.descriptor(step, "at")
-            start = at.node if at is not None else None
+            start = at.node if at is not None else self.place(step.actor)
         elif path != "/proc" and not path.startswith("/proc/"):
             start = None
         if start is None:
@@ -328,9 +341,17 @@ class History:
         return self.nodes.get(args["parent"]) if "parent" in args else self.root
 
     def going(self, step: Step) -> Removal | None:
-        """Return the removal that is busy with what a step would remove."""
+        """Return the removal that is busy with what a step would remove, or with a part of it."""
         node = self.target(step.verb, step.args)
-        return None if node is None else self.removal_of(node)
+        if node is None:
+            return None
+        return self.removal_of(node) or self._removal_below(node, step.verb)
+
+    def _removal_below(self, node: Node, verb: str) -> Removal | None:
+        below = [each for each in self.removals if node in each.root.above()]
+        refused = node.permanent or (verb == "remove_entry" and node.children)
+        # Of several it is not known here which ends last.
+        return None if refused or len(below) != 1 else below[0]
 
     def removal_of(self, node: Node) -> Removal | None:
         """Return the removal that has taken an entry out of the tree and is not done with it."""
@@ -349,6 +370,7 @@ class History:
             self._begin(step, answer)
         self._learn_sleepers(answer)
         self._learn_loads(step, answer)
+        self._learn_exits(answer.events)
         self._learn_removals(step, answer)
         self._learn_acts(answer.events)
         self._learn_losses(step, answer)
@@ -387,6 +409,15 @@ class History:
                 node = self._entry_of(call)
                 self.forgotten[node.name] = node
 
+    def _learn_exits(self, events: Sequence[Event]) -> None:
+        """Note that an exit has begun to remove its module's file, and so has freed the name."""
+        for index, event in enumerate(events):
+            asleep = any(each.phase == "gated" for each in events[index + 1 : index + 2])
+            node = self.nodes.get(event.ent) if event.op == "exit" and not asleep else None
+            if node is not None and event.ent not in self._forgetful:
+                node.refusing = True
+                node.unlink()
+
     def _learn_deaths(self, step: Step, answer: Answer, calls: Mapping[int, Step]) -> None:
         """Note who was killed here and not in Linux, and what that has closed."""
         self.killed_early = {
@@ -412,6 +443,8 @@ class History:
 
     def _fork(self, child: str) -> None:
         self._processes.add(child)
+        if MAIN in self._places:
+            self._places[child] = self._places[MAIN]
         for (process, name), file in list(self._fds.items()):
             if process == MAIN:
                 self._fds[child, name] = file
@@ -419,17 +452,17 @@ class History:
         self.lost |= {(child, name) for process, name in self.lost if process == MAIN}
 
     def _learn_removals(self, step: Step, answer: Answer) -> None:
-        for event in answer.events:
+        for index, event in enumerate(answer.events):
             if event.op in REMOVALS and event.phase == "enter":
-                self._removal_begins(step, event, answer)
+                self._removal_begins(step, event, _is_refused(answer, index))
         for removal in [each for each in self.removals if each.end_in(answer.events) is not None]:
             self._removal_ends(removal)
 
-    def _removal_begins(self, step: Step, event: Event, answer: Answer) -> None:
+    def _removal_begins(self, step: Step, event: Event, refused: bool) -> None:
         node = next((self.target(verb, args) for verb, args in self._calls(step, event)), None)
         if node is None or node.gone or self.removal_of(node) is not None:
             return
-        if answer.refusals or any(each.op == event.op and each.ret for each in answer.events):
+        if refused:
             in_linux_too = node.args.get("permanent") == "1"
             for each in node.subtree():
                 each.kept = not in_linux_too
@@ -533,6 +566,9 @@ class History:
     def _learn_chown(self, step: Step, result: Result, answer: Answer) -> None:
         self._own(self._found(step), step.args)
 
+    def _learn_chdir(self, step: Step, result: Result, answer: Answer) -> None:
+        self._places[self.process(step.actor)] = self._found(step)
+
     def _learn_setuid(self, step: Step, result: Result, answer: Answer) -> None:
         self._unprivileged.add(step.actor)
 
@@ -598,7 +634,7 @@ class History:
             return
         node.gone = node.refusing = True
         if node.parent is not None:
-            node.unlink()
+            node.unlink()  # if it is a forgetful one
         if name in self._forgetful:
             self._forgetful.remove(name)
             self.forgotten[node.name] = node
@@ -624,6 +660,18 @@ class History:
 
     def _file(self, step: Step) -> OpenFile:
         return self.descriptor(step) or OpenFile(_nothing(), None, ours_alone=False)
+
+
+def _is_refused(answer: Answer, index: int) -> bool:
+    """Tell whether the removal that enters at *index* was refused, and not another inside it."""
+    by = answer.events[index].by
+    later = [each for each in answer.events[index:] if each.by == by and each.op in REMOVALS]
+    depths = accumulate(1 if each.phase == "enter" else -1 for each in later)
+    end = next((n for n, depth in enumerate(depths) if depth == 0), None)
+    if end is None:
+        return False
+    # Those that return nothing cannot say so; then the warning does, if it is no other's.
+    return bool(later[end].ret) or (end == 1 and bool(answer.refusals))
 
 
 def _releases(events: Iterable[Event]) -> Counter[tuple[str, int | None, str]]:

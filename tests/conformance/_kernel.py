@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 from anyio.lowlevel import checkpoint_if_cancelled
 
-from aiopde import ProcOps, SeqOps
+from aiopde import ProcOps, SeqOps, WaitQueue
 
 from ._actors import CURRENT, ERESTARTSYS, Sleep
 from ._scenario import Event
@@ -100,6 +100,8 @@ class Registration:
         self.acts: dict[str, str] = {}
         self.gates: list[Gate] = []
         self.queue: list[Waiter] = []
+        self.wait_queue = WaitQueue()
+        """The same queue, for who asks through a mount."""
 
     # -- what every handler does -----------------------------------------------------------------
 
@@ -196,9 +198,10 @@ class Registration:
 
     async def poll(self, file: File) -> int:
         """Put the poller on the queue, and return the mask."""
-        return await self.run("poll", file, self._poll)
+        return await self.run("poll", file, lambda: self._poll(file))
 
-    def _poll(self) -> int:
+    def _poll(self, file: File) -> int:
+        file.poll_wait(self.wait_queue)
         if (waiter := POLL_TABLE.get()) is not None:
             self.queue.append(waiter)
             waiter.queued = True
@@ -273,6 +276,7 @@ class Registration:
 
     def wake(self) -> None:
         """Wake whoever is on the queue."""
+        self.wait_queue.wake_up()
         for waiter in self.queue:
             waiter.wake()
 

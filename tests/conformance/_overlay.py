@@ -1,4 +1,8 @@
-"""The steps that differ from Linux on purpose, one by one: ``overlay.json``."""
+"""
+The steps that differ from Linux one by one: ``overlay.json`` and ``mount.json``.
+
+The one has what we decided otherwise; the other, on top of that, what fuse.ko does instead.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +17,13 @@ from ._rules import Expected
 from ._scenario import BadRecordingError, Event, finished
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Set
 
     from ._scenario import Answer, Scenario, Step
 
 SHIPPED: Final = Path(__file__).parent / "overlay.json"
 _EVENT: Final = re.compile(r"(.+?):(.*)\.(\w+)\.(\w+)(?:#(\d+))?(?:\((.*)\))?(?:=(-?\d+))?")
-_DECISIONS: Final = frozenset({1, 2, 3, 4, 5, 6, "hang"})
+DECISIONS: Final[frozenset[int | str]] = frozenset({1, 2, 3, 4, 5, 6, "hang"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +32,10 @@ class Deviation:
 
     step: str
     decision: int | str
-    """Its number; or "hang": Linux does from here on, so there is nothing more to compare."""
+    """
+    Its number; or "hang": Linux does from here on, so there is nothing more to compare. In
+    ``mount.json`` the name of the rule (in ``_mount_rules``) whose mechanism it is.
+    """
     why: str
     changes: Mapping[str, Any]
     loose: bool = False
@@ -43,17 +50,19 @@ class Deviation:
 class Overlay:
     """All deviations, by scenario and step."""
 
-    def __init__(self, raw: Mapping[str, Mapping[str, Any]]) -> None:
+    def __init__(
+        self, raw: Mapping[str, Mapping[str, Any]], decisions: Set[int | str] = DECISIONS
+    ) -> None:
         self.scenarios = {
-            name: {int(number): _deviation(entry) for number, entry in steps.items()}
+            name: {int(number): _deviation(entry, decisions) for number, entry in steps.items()}
             for name, steps in raw.items()
         }
 
     @classmethod
-    def load(cls, path: Path = SHIPPED) -> Overlay:
-        """Read an overlay."""
+    def load(cls, path: Path = SHIPPED, decisions: Set[int | str] = DECISIONS) -> Overlay:
+        """Read an overlay, which may have these reasons."""
         try:
-            return cls(json.loads(path.read_text()))
+            return cls(json.loads(path.read_text()), decisions)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
             msg = f"{path} is not an overlay: {exc!r}"
             raise BadRecordingError(msg) from exc
@@ -74,8 +83,8 @@ class Overlay:
         return ""
 
 
-def _deviation(raw: Mapping[str, Any]) -> Deviation:
-    if raw["decision"] not in _DECISIONS:
+def _deviation(raw: Mapping[str, Any], decisions: Set[int | str]) -> Deviation:
+    if raw["decision"] not in decisions:
         msg = f"decision {raw['decision']} is none of ours"
         raise ValueError(msg)
     changes: dict[str, Any] = {}

@@ -19,7 +19,7 @@ from ._kernel import VERBS, Kernel
 from ._machine import furnish
 from ._quiet import quiet
 from ._scenario import Answer, Step
-from ._words import Result, failed, number
+from ._words import LEFT_OUT, Result, failed, number
 
 if TYPE_CHECKING:
     from anyio.abc import TaskGroup
@@ -35,7 +35,6 @@ _DIRECTORS_VERBS: Final = frozenset({"fork", "signal", "blocked", "join"})
 _SIGNALS: Final = frozenset({"USR1", "USR2", "KILL", "STOP", "CONT"})
 SEES_DENTRIES: Final = frozenset({"fdlink", "readlink_fd", "getcwd"})
 """Verbs that show the kernel's cache of names, and change nothing: they are left out."""
-LEFT_OUT: Final[Result] = {"left_out": True}
 
 
 def unplayable(scenario: Scenario) -> str | None:
@@ -77,9 +76,13 @@ class Player:
         self._finished: dict[int, Result] = {}
         CURRENT.set(Actor(DIRECTOR, self._main))
 
+    def leaves_out(self, verb: str) -> bool:
+        """Tell whether there is nothing here that a verb could show."""
+        return verb in SEES_DENTRIES
+
     async def step(self, step: Step) -> Answer:
         """Hand a step to its actor, wait until nothing can move, and say what happened."""
-        if step.verb in SEES_DENTRIES:
+        if self.leaves_out(step.verb):
             self._finished[step.number] = LEFT_OUT
         elif step.actor == DIRECTOR:
             self._finished[step.number] = await self._try_to_direct(step)
@@ -119,7 +122,7 @@ class Player:
         args = step.args
         match step.verb:
             case "fork":
-                self._start(Actor(args["actor"], self._main.fork()))
+                await self._fork(args["actor"])
                 return {"ok": True}
             case "signal":
                 self._signal(self._actor(args["actor"]), args["sig"])
@@ -130,12 +133,15 @@ class Player:
             case verb:
                 return await self.kernel.perform(verb, args)
 
+    async def _fork(self, name: str) -> None:
+        self._start(Actor(name, self._main.fork()))
+
     def _signal(self, actor: Actor, name: str) -> None:
         if actor.ended:
             return
         if name == "KILL" and not actor.busy:
             # Something to be killed in.
-            actor.hand(_implied(actor, "nop"))
+            actor.hand(implied(actor, "nop"))
         actor.signal(name)
 
     # -- the actors ------------------------------------------------------------------------------
@@ -165,7 +171,7 @@ class Player:
         self._finish(actor, result)
 
     async def _die(self, actor: Actor) -> None:
-        result = await self._attempt(actor, _implied(actor, "exit"))
+        result = await self._attempt(actor, implied(actor, "exit"))
         self._finish(actor, {"killed": "SIGKILL"} if "exited" in result else result)
         actor.steps.clear()
 
@@ -186,7 +192,7 @@ class Player:
         try:
             if step.verb in VERBS:
                 return await self.kernel.perform(step.verb, step.args)
-            return await CALLS.get(step.verb, nop)(Caller(self.machine, actor), step.args)
+            return await self._call(actor, step)
         except OSError as exc:
             if isinstance(exc, HandlerError) and exc.call == "open":
                 self.kernel.refused(exc.errno or 0)
@@ -196,7 +202,10 @@ class Player:
         except Exception as exc:
             return {"raised": repr(exc)}
 
+    async def _call(self, actor: Actor, step: Step) -> Result:
+        return await CALLS.get(step.verb, nop)(Caller(self.machine, actor), step.args)
 
-def _implied(actor: Actor, verb: str) -> Step:
+
+def implied(actor: Actor, verb: str) -> Step:
     """Make a step that no scenario has."""
     return Step(-1, actor.name, verb, {"code": "0"}, "", Answer({}))

@@ -13,6 +13,8 @@ from typing import Any, Final
 Result = dict[str, Any]
 """What a step gave: ``{"ret": 5, "data": "hello"}``, or ``{"pending": True}``."""
 
+LEFT_OUT: Final[Result] = {"left_out": True}
+"""The result of what cannot be done here."""
 SHOWN: Final = 256
 """Bytes of data that a recording shows in full."""
 _REPEAT: Final = re.compile(r"%\{(\d+)\*(.)\}")

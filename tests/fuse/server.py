@@ -1,0 +1,62 @@
+"""
+A program with a mount, for tests that kill it: PATH BACKEND [USER].
+
+Its tree has a file "hello" and a file "blocked", whose readers wait for ever. It says "mounted",
+and in the end "left", with what came of the handler.
+"""
+
+import os
+import sys
+from contextlib import suppress
+from importlib import import_module
+
+import anyio
+
+from aiopde import ProcFS, ProcOps
+from aiopde.fuse import mount
+
+
+async def hello() -> str:
+    return "hello\n"
+
+
+async def blocks(file: object, size: int, pos: int) -> bytes:
+    await anyio.sleep_forever()
+    return b""
+
+
+def say(what: str) -> None:
+    sys.stdout.write(f"{what}\n")
+    sys.stdout.flush()
+
+
+async def main(path: str) -> None:
+    released: list[object] = []
+    try:
+        async with ProcFS() as proc:
+            proc.create_single("hello", hello)
+            proc.create("blocked", ProcOps(read=blocks, release=released.append))
+            async with mount(proc, path) as mounted:
+                say("mounted")
+                await mounted.unmounted.wait()
+    finally:
+        say(f"left {len(released)}")
+
+
+if __name__ == "__main__":
+    _, path, backend, *user = sys.argv
+    import_module(f"anyio._backends._{'trio' if backend == 'trio' else 'asyncio'}")
+    if user:
+        # Once all is imported: the interpreter itself may be out of an ordinary user's reach.
+        import_module("concurrent.futures.thread")
+        number = int(user[0])
+        os.setgroups([])
+        os.setgid(number)
+        os.setuid(number)
+    with suppress(KeyboardInterrupt):
+        anyio.run(
+            main,
+            path,
+            backend="trio" if backend == "trio" else "asyncio",
+            backend_options={"use_uvloop": True} if backend == "uvloop" else {},
+        )

@@ -1,0 +1,66 @@
+"""Telling the kernel what has changed, while it asks us."""
+
+import json
+import sys
+from pathlib import Path
+
+import anyio
+
+from aiopde import ProcFS, ProcOps
+from tests.fuse.harness import mounted, needs_mount, until
+
+pytestmark = needs_mount
+
+# Does what holds the directory's lock in the kernel while it waits for us: look up names that
+# are not cached, and list. Any error but those of a removal is a failure.
+READER = """
+import errno, json, os, sys, time
+directory, seconds = sys.argv[1], float(sys.argv[2])
+seen = {"listings": 0, "reads": 0}
+end = time.monotonic() + seconds
+while time.monotonic() < end:
+    for name in os.listdir(directory):
+        try:
+            os.stat(f"{directory}/{name}")
+            os.stat(f"{directory}/{name}.missing")
+        except FileNotFoundError:
+            pass
+        try:
+            with open(f"{directory}/{name}", "rb", buffering=0) as file:
+                file.read(10)
+                seen["reads"] += 1
+        except OSError as exc:
+            if exc.errno not in (errno.ENOENT, errno.EIO):
+                raise
+    seen["listings"] += 1
+print(json.dumps(seen))
+"""
+
+
+async def read(file: object, size: int, pos: int) -> bytes:
+    return b"here"[pos : pos + size]
+
+
+async def test_removals_race_readers_and_nobody_hangs(tmp_path: Path) -> None:
+    """Notifications wait in the kernel for lookups that wait for us; we go on answering them."""
+    removed = 0
+    counts: list[dict[str, int]] = []
+
+    async def reader(directory: Path) -> None:
+        command = [sys.executable, "-S", "-c", READER, str(directory), "2"]
+        counts.append(json.loads((await anyio.run_process(command)).stdout))
+
+    async with ProcFS() as proc, mounted(proc, tmp_path / "m") as mount:
+        proc.mkdir("d")
+        async with anyio.create_task_group() as readers:
+            for _ in range(3):
+                readers.start_soon(reader, tmp_path / "m/d")
+            while len(counts) < 3:
+                entries = [proc.create(f"d/{n}", ProcOps(read=read)) for n in range(20)]
+                await anyio.sleep(0.002)
+                for entry in entries:
+                    await entry.remove()
+                removed += len(entries)
+        await until(lambda: mount.statistics().open_files == 0)
+    assert removed > 500
+    assert sum(count["reads"] for count in counts) > 100

@@ -154,8 +154,8 @@ class Explorer:
     def plan(self, order: Order) -> None:
         """Plan the other order of each race, where its first step was made."""
         for first, second in order.races:
-            if first < self._fixed:
-                continue
+            if not self._fixed <= first < len(self._nodes):
+                continue  # made by somebody else, or after everybody was given his turn
             node = self._nodes[first]
             detour, last = order.without(first), order.events[second]
             needed = [event for event in detour if order.before[second] >> event.number & 1]

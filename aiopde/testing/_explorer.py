@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Hashable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal, final
+from typing import TYPE_CHECKING, Any, final
 
 from ._asyncio import Loop
 from ._auto import Untracked, make
@@ -25,14 +25,13 @@ if TYPE_CHECKING:
     from ._run import Search
 
 Scenario = Callable[..., "Awaitable[Any]"]
-Backend = Literal["asyncio", "trio"]
 PROGRESS_EVERY = 0.2
 
 
 def explore(
     scenario: Scenario,
     *,
-    backend: Backend = "asyncio",
+    backend: str = "asyncio",
     strategy: str | Search = "auto",
     max_schedules: int = 10_000,
     max_steps: int = 1_000,
@@ -97,7 +96,7 @@ def split(
     depth: int,
     *,
     strategy: str = "dpor",
-    backend: Backend = "asyncio",
+    backend: str = "asyncio",
     max_steps: int = 1_000,
     cancel: Collection[str] = (),
     track: Collection[type] = (),

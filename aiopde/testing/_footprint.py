@@ -78,6 +78,8 @@ class Tracker:
         """Where to note accesses; None while no task moves."""
         self._keys: dict[Hashable, int] = {}
         self._labels: list[Any] = []
+        self._scope_keys: set[int] = set()
+        """The keys that stand for a cancel scope being cancelled."""
         self._old: dict[int, tuple[object, Hashable]] = {}
         """Objects that were there before the search, and their names."""
         self._names: dict[int, tuple[object, Hashable]] = {}
@@ -110,6 +112,9 @@ class Tracker:
         self._groups = {}
         self._opaque = {}
         self._reads = []
+        main = run.lanes[0]
+        if main.scope is not None and main.scope is not main.task:
+            self._names[id(main.scope)] = main.scope, ("scope", main.name)
 
     def before(self, lane: Lane, ready: list[Lane]) -> None:
         """Open the books for a step."""
@@ -138,10 +143,12 @@ class Tracker:
         for other in woken:
             if other is not lane:
                 self._pending.setdefault(other, []).append(event)
-            if other.canceller is not None and other not in self._steps:
-                self._pending[other.canceller] = [event]
-        if lane.canceller is not None and self._steps[lane] == 1 and lane.parent is None:
-            self._pending[lane.canceller] = [event]
+                self._note(event.accesses, (other.name, "wake"), WRITE)
+            if other not in self._steps:
+                self._see_victim(other, event)
+        if lane.parent is None and self._steps[lane] == 1:
+            self._see_victim(lane, event)
+        self._see_cancelled(event)
         for number, reads in enumerate(self._reads):
             if any(event.accesses.get(key, 0) & ~READ for key in reads):
                 # The order of two such steps can be seen by the invariant, if by nobody else.
@@ -171,6 +178,13 @@ class Tracker:
             self._reads.append({})
         self.accesses = self._reads[number]
 
+    def _see_victim(self, lane: Lane, event: Event) -> None:
+        """A cancellation can come once its task is there."""
+        if lane.canceller is not None:
+            self._pending[lane.canceller] = [event]
+            if lane.scope is not lane.task:
+                self._names[id(lane.scope)] = lane.scope, ("scope", lane.name)
+
     def complete_events(self) -> list[Event]:
         """Return the steps, and at the end each cancellation that could have come and did not."""
         events = list(self.events)
@@ -184,6 +198,7 @@ class Tracker:
                     self._note(event.accesses, (lane.name, "cancel()"), WRITE)
                 else:
                     self._note(event.accesses, (self.name(lane.scope), "_cancel_called"), WRITE)
+                self._note(event.accesses, (lane.name, "wake"), WRITE)
                 events.append(event)
         return events
 
@@ -200,6 +215,21 @@ class Tracker:
             self._note(accesses, (name, "_cancel_called"), READ)
             self._note(accesses, (name, "_shield"), READ)
         self._note(accesses, (lane.name, "cancel()"), READ)
+
+    def _see_cancelled(self, event: Event) -> None:
+        """Who cancels a task and who wakes it depend on each other: the first one gets it."""
+        assert self._insight is not None
+        assert self._run is not None
+        keys = self._scope_keys
+        if not any(key in keys and kinds & WRITE for key, kinds in event.accesses.items()):
+            return
+        for lane in self._run.lanes:
+            if lane.task is None or lane is event.lane or self._insight.is_over(lane.task):
+                continue
+            for scope in self._insight.scopes(lane.task):
+                key = self.number((self.name(scope), "_cancel_called"))
+                if event.accesses.get(key, 0) & WRITE:
+                    self._note(event.accesses, (lane.name, "wake"), WRITE)
 
     def _see_end(self, lane: Lane, event: Event, woken: list[Lane]) -> None:
         """Who waits for a group waits for each task of it."""
@@ -245,6 +275,8 @@ class Tracker:
             lane = self._run.by_task.get(task)
             if lane is not None:
                 self._note(self.accesses, (lane.name, field), WRITE if write else READ)
+                if field == "cancel()":
+                    self._note(self.accesses, (lane.name, "wake"), WRITE)
 
     def look_away(self, call: Callable[[], object]) -> None:
         """Make a call whose accesses do not count."""
@@ -263,7 +295,7 @@ class Tracker:
         """Note that a step has something at hand that can be changed without a hook."""
         if self.accesses is None or self._event is None:
             return
-        if isinstance(value, _CONTAINERS):
+        if isinstance(value, CONTAINERS):
             if name:
                 key = self.number((file, f"{name}[]"))
             else:
@@ -308,6 +340,8 @@ class Tracker:
         if number is None:
             number = self._keys[key] = len(self._keys)
             self._labels.append(key)
+            if isinstance(key, tuple) and key[1] == "_cancel_called":
+                self._scope_keys.add(number)
         return number
 
     def _note(self, accesses: Accesses, key: Hashable, kind: int) -> None:
@@ -342,7 +376,7 @@ class Tracker:
         A list, a dictionary or a set is compared after each step with what it was before, so it
         does not matter who changed it, and by which name.
         """
-        if isinstance(value, _CONTAINERS) and self.accesses is not None:
+        if isinstance(value, CONTAINERS) and self.accesses is not None:
             key = self.key(thing, f"{field}[]")
             self._see(value, key, self.accesses)
 
@@ -366,13 +400,13 @@ def _is_old(key: Any) -> bool:
     return isinstance(key[0], tuple) and key[0][0] == "old"
 
 
-_CONTAINERS = (list, dict, set, deque, bytearray, SimpleNamespace)
-_OPAQUE = (io.IOBase, array, random.Random)
+CONTAINERS = (list, dict, set, deque, bytearray, SimpleNamespace)
+OPAQUE = (io.IOBase, array, random.Random)
 
 
 def _is_opaque(value: object) -> bool:
     """Whether something can change unseen: an iterator, a stream, an array, a random generator."""
-    if isinstance(value, _OPAQUE):
+    if isinstance(value, OPAQUE):
         return True
     kind = type(value)
     return hasattr(kind, "__next__") and not isinstance(value, (GeneratorType, CoroutineType))

@@ -20,15 +20,19 @@ def fifo() -> Search:
     return "sampled (1)"
 
 
-def sample(seed: int | str, count: int) -> Search:
-    """Run executions in which every choice is made at random, alike for all that can move."""
-    rng = random.Random(seed)
+def at_random(rng: random.Random) -> Choose:
+    """Choose with the same chance for all that can move."""
     draw = rng.random
 
     def choose(ready: list[Lane], last: Lane | None) -> Lane:
         return ready[int(draw() * len(ready))]
 
-    plan = Plan(choose)
+    return choose
+
+
+def sample(seed: int | str, count: int) -> Search:
+    """Run executions in which every choice is made at random."""
+    plan = Plan(at_random(random.Random(seed)))
     for _ in range(count):
         yield plan
     return f"sampled ({count})"

@@ -11,13 +11,14 @@ for example, then what we saw is not everything, and the tracker notes so.
 from __future__ import annotations
 
 import dis
+import io
 import sys
-from collections import deque
 from contextlib import contextmanager
 from functools import cache
 from types import BuiltinFunctionType, FunctionType, ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
 
+from ._footprint import CONTAINERS, OPAQUE
 from ._hooks import is_programs_file
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ _CLOSURE_STORES: Final = ("STORE_DEREF", "DELETE_DEREF")
 _GLOBAL_LOADS: Final = ("LOAD_GLOBAL", "LOAD_NAME")
 _GLOBAL_STORES: Final = ("STORE_GLOBAL", "DELETE_GLOBAL")
 _OF_CONTAINERS: Final = frozenset(
-    name for kind in (list, dict, set, deque, bytearray, str, range) for name in dir(kind)
+    name for kind in (*CONTAINERS, *OPAQUE, io.BytesIO, io.StringIO) for name in dir(kind)
 ) | {"__next__"}
 _CODE: Final = (FunctionType, BuiltinFunctionType, ModuleType, type)
 

@@ -1,4 +1,4 @@
-"""The kernel's guard in a few lines, and nine ways to get it wrong; what the explorer is tested on."""
+"""The kernel's guard in a few lines, and nine ways to get it wrong."""
 
 from __future__ import annotations
 

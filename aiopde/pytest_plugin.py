@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _RUNNERS: Final = frozenset({"anyio", "asyncio", "trio"})
 """The marks by which other plugins know that a test is theirs to run."""
 _BACKENDS: Final = ("asyncio", "trio")
-_OURS: Final = frozenset({"backend", "replay", "shard", "progress"})
+_OURS: Final = frozenset({"backend", "executor", "progress", "replay", "shard"})
 """What the mark hands over in another way, or not at all."""
 _VERDICT: Final = "explore"
 """The name of the property of a test's report that has the verdict."""

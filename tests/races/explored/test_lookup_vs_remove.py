@@ -14,9 +14,8 @@ if TYPE_CHECKING:
 
 async def walk_and_remove(p: Play) -> None:
     directory = p.mkdir("d")
-    child = p.create("x", "read", parent=directory)
+    child = p.create("x", "", "read", parent=directory)
     p.create("y", "", "read", parent=directory)
-    file = await p.open(child)
 
     async def list_it() -> None:
         await checkpoint()
@@ -24,7 +23,6 @@ async def walk_and_remove(p: Play) -> None:
 
     p.start("lister", list_it)
     p.start("opener", p.open, "d/y")
-    p.start("reader", file.read, 3)
     p.start("remover", p.remove, child)
 
 

@@ -165,8 +165,10 @@ async def keep_at(program: Program, churn: Churn, m: Path, out: Path) -> None:
         await anyio.sleep(0.25)  # most of the time would go to starting programs
 
 
-PROGRAMS = [cat, ls, dd, find, grep, inside, cp, rsync, lsof, fio]
-PROGRAMS += [stress_ng] * (os.geteuid() == 0)  # who else may mount over /proc?
+PROGRAMS = [
+    *(cat, ls, dd, find, grep, inside, cp, rsync, lsof, fio),
+    *[stress_ng] * (os.geteuid() == 0),  # who else may mount over /proc?
+]
 
 
 async def main(directory: Path) -> None:

@@ -162,7 +162,7 @@ async def test_a_handled_signal_is_eintr(tmp_path: Path) -> None:
         async with anyio.create_task_group() as tg:
             tg.start_soon(let_go)
             done = await run(sys.executable, "-S", "-c", program, f"{mount.path}/f")
-        assert done.stdout == "b'content'\n"
+            assert done.stdout == "b'content'\n"
 
 
 async def test_a_handler_that_heeds_no_cancellation_answers_all_the_same(tmp_path: Path) -> None:

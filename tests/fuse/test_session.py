@@ -107,8 +107,8 @@ async def conversation(proc: ProcFS) -> AsyncGenerator[tuple[Kernel, Session, Op
             session = Session(ours.fileno(), operations.table, tg, anyio.Event())
             tg.start_soon(session.run)
             yield Kernel(theirs), session, operations
+            await operations.aclose()
             tg.cancel_scope.cancel()
-        await operations.aclose()
 
 
 @contextmanager
@@ -240,17 +240,18 @@ async def test_a_flood_of_requests_lets_other_tasks_run(monkeypatch: pytest.Monk
             turns.append("request")
 
         async def other() -> None:
-            while turns.count("request") < 8:
+            while turns.count("request") < 24:
                 turns.append("other")
                 await anyio.lowlevel.checkpoint()
 
         session._table[Opcode.FORGET] = noted
-        for _ in range(8):
+        for _ in range(24):
             kernel.ask(Opcode.FORGET)
         async with anyio.create_task_group() as tg:
             tg.start_soon(other)
         first = turns.index("request")
-        assert "other" in turns[first : first + 8]
+        # On trio the other may have its turn before the first four, and again after the next.
+        assert "other" in turns[first : first + 9]
 
 
 async def test_forgetting_counts() -> None:

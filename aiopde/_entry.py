@@ -553,11 +553,15 @@ class ProcDirEntry(Rundown, AsyncResource):
         if not cred.allows(now.mode, now.uid, now.gid, mask):
             raise error(EACCES, self.path)
 
-    def listing(self) -> list[DirEntry]:
-        """Return the lines of a directory, ``.`` and ``..`` first."""
-        here = DirEntry(".", stat.S_IFDIR, self.ino)
-        above = DirEntry("..", stat.S_IFDIR, self.parent.ino)
-        return [here, above, *(child.as_dirent() for child in self.children)]
+    def listing(self, start: int, stop: int | None) -> list[DirEntry]:
+        """Return some lines of a directory; ``.`` and ``..`` are the first two."""
+        dots = [
+            DirEntry(".", stat.S_IFDIR, self.ino),
+            DirEntry("..", stat.S_IFDIR, self.parent.ino),
+        ]
+        first, last = max(start - 2, 0), None if stop is None else max(stop - 2, 0)
+        children = list(self.children)[first:last]
+        return dots[start:stop] + [child.as_dirent() for child in children]
 
     def as_dirent(self) -> DirEntry:
         """Return the line this entry has in a listing."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from errno import EINTR, EIO, ENODEV, ENOENT, ENOSYS, EPROTO
+from errno import EINTR, EIO, ENODEV, ENOENT, ENOSYS, ENOTCONN, EPROTO
 from typing import TYPE_CHECKING, Any, Final, cast, final
 
 import anyio
@@ -51,6 +51,21 @@ _MAX_BACKGROUND: Final = 0xFFFF
 _BATCH: Final = 64
 # The kernel takes no larger errno; what is above is for its own use.
 _LAST_ERRNO: Final = 511
+
+
+# What runs handlers: no more so, once the mount is about to go.
+_CALLS: Final = (
+    Opcode.OPEN,
+    Opcode.READ,
+    Opcode.WRITE,
+    Opcode.LSEEK,
+    Opcode.POLL,
+    Opcode.IOCTL,
+)
+
+
+def _gone(nodeid: int, body: memoryview) -> bytes:
+    raise OSError(ENOTCONN, os.strerror(ENOTCONN))
 
 
 @final
@@ -126,6 +141,7 @@ class Session:
         # Set once kernel and server have agreed on the protocol, or have not, and why.
         self._ready = anyio.Event()
         self._refused: OSError | None = None
+        self._leaving = False
         self._fd = fd
         self._tasks = tasks
         self._ended = ended
@@ -160,7 +176,14 @@ class Session:
             finally:
                 del self.inside[waiting.unique]
         if scope.cancelled_caught and waiting is not None:
-            self._refuse(waiting.unique, EINTR)
+            self._refuse(waiting.unique, ENOTCONN if self._leaving else EINTR)
+
+    def leave(self) -> None:
+        """Fail the calls that wait, and those to come, with ``ENOTCONN``; answer the rest."""
+        self._leaving = True
+        self._table.update(dict.fromkeys(_CALLS, _gone))
+        for scope in self.inside.values():
+            scope.cancel()
 
     async def _stay(self, waiting: Waiting) -> None:
         try:

@@ -56,14 +56,12 @@ async def server(path: Path, backend: str, *user: str) -> AsyncGenerator[Process
                 if process.returncode is None:
                     process.kill()
     finally:
-        if mounted_device(str(path)):
-            await run("umount", "-l", path)
+        await run("umount", "-l", path, check=False)  # if the test has failed to
 
 
 async def enter(mount: Mount) -> None:
     """Enter what is expected to refuse that."""
-    async with mount:
-        pytest.fail("it was mounted")
+    await mount.__aenter__()
 
 
 @pytest.fixture
@@ -103,7 +101,7 @@ async def test_leaving_the_block_unmounts(tmp_path: Path) -> None:
             assert repr(mounted) == f"<Mount '{tmp_path}/m' not mounted>"
             assert handlers.log == ["open 1", "read 1", "release 1"]
             assert proc.stat("f").st_nlink == 1
-        assert errors == [errno.ECONNABORTED, errno.ENOTCONN]
+        assert errors == [errno.ENOTCONN, errno.ENOTCONN]
     assert os.listdir(tmp_path / "m") == ["below"]
 
 
@@ -254,6 +252,7 @@ async def test_ctrl_c_unmounts(tmp_path: Path, backend: str) -> None:
     """In order: who was inside is let go, and released."""
     path = tmp_path / "m"
     async with server(path, backend) as process:
+        assert (await run("cat", path / "hello")).stdout == "hello\n"
         async with await anyio.open_process(["cat", path / "blocked"]) as cat:
             assert cat.stderr is not None
             await until(lambda: Path(f"/proc/{cat.pid}/fd/3").is_symlink())

@@ -17,12 +17,13 @@ from ._file import open_entry, readable, writable
 from ._module import Module, ModuleState
 from ._namei import check_name, check_path
 from ._ops import PARAMETERS, ProcOps
-from ._procfs import current_owner
+from ._procfs import find_owner
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from ._credentials import Credentials
+    from ._entry import Owners
     from ._file import ProcFile
     from ._holders import Holder
 
@@ -60,6 +61,7 @@ class DevFS:
     def __init__(self, mountpoint: str = "/dev") -> None:
         self.root: ProcRoot = ProcRoot(mountpoint, self, fast_acquire=False)
         self.inodes: InodeNumbers = InodeNumbers()
+        self.owners: Owners | None = None
 
     def __repr__(self) -> str:
         return f"<DevFS {self.root.name!r} with {len(self.root.children)} devices>"
@@ -85,7 +87,7 @@ class DevFS:
         Linux: ``misc_register``, ``cdev_add``.
         """
         self._check_name(name)
-        module = current_owner.get()
+        module = find_owner(self)
         text = module if isinstance(module, Module) else None
         cdev = Cdev(
             name,
@@ -95,7 +97,7 @@ class DevFS:
             data=data,
         )
         cdev.owner = owner
-        cdev.ino = self.inodes.take()
+        cdev._block, cdev._offset = self.inodes.take_parts()
         self.root.add_child(cdev)
         if module is not None:
             module.add(cdev)

@@ -7,7 +7,7 @@ import os
 import select
 import stat
 from errno import EACCES, EFAULT, EINVAL, EIO, EISDIR, ENODEV, ENOTDIR, ENOTTY, ESPIPE
-from typing import TYPE_CHECKING, Any, Final, Self, cast, final
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, cast, final
 
 import anyio
 from anyio.abc import AsyncResource
@@ -15,7 +15,7 @@ from anyio.lowlevel import checkpoint
 
 from ._credentials import ROOT
 from ._errors import bad_file, error
-from ._open_file import CLOSED, DEFAULT_POLLMASK, MAX_RW_COUNT, File, refuse
+from ._open_file import CLOSED, DEFAULT_POLLMASK, MAX_RW_COUNT, File, new_file, refuse
 from ._ops import NO_OPS
 from ._trace import emit, sinks, switches
 from ._wait import Wakeup
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from ._credentials import Credentials
     from ._entry import ProcDirEntry
     from ._stat import DirEntry, Stat
+
+_ProcFile = TypeVar("_ProcFile", bound="ProcFile")
 
 _ENOIOCTLCMD: Final = 515
 # Numbers the VFS answers before any handler of a regular file is asked: FIOCLEX, FIONCLEX, ...
@@ -53,8 +55,8 @@ class ProcFile(AsyncResource):
 
     __slots__ = ("_file",)
 
-    def __init__(self, file: File) -> None:
-        self._file = file
+    # No __init__: see new_file().
+    _file: File
 
     def __repr__(self) -> str:
         return f"<ProcFile {self._file!r}>"
@@ -86,20 +88,21 @@ class ProcFile(AsyncResource):
 
     # The hot path, written out: a helper, a context manager or a decorator would each cost more
     # than the guard itself. One attribute tells a file nobody is inside of (0) from one that is
-    # busy or going away, and leaving is as cheap as long as nobody else came meanwhile.
+    # busy or going away, and leaving is as cheap as long as nobody else came meanwhile. The limit
+    # is MAX_RW_COUNT, as a constant.
     async def _read(self, size: int = MAX_RW_COUNT) -> bytes:
         file = self._file
-        if file._in_use or not 0 <= size <= MAX_RW_COUNT:
+        if file._in_use or not 0 <= size <= 0x7FFFF000:
             size = await file.take_position("read", size)
         else:
             file._in_use = 1
         try:
             data: bytes = await file.entry.ops.reader(file, size, file.pos)
-            if type(data) is not bytes or len(data) > size:
+            if type(data) is not bytes or (count := len(data)) > size:
                 raise file.nonsense("read", data, f"0 to {size} bytes")
-            file.pos += len(data)
+            file.pos += count
         finally:
-            if file._in_use == 1 and file._queue is None:
+            if file._in_use == 1 and file._traffic is None:
                 file._in_use = 0
             elif file.leave_position():
                 await file.release_late()
@@ -117,13 +120,13 @@ class ProcFile(AsyncResource):
     # Nothing can run beside a plain function, so it needs to be let in, but not to be counted.
     async def _read_plain(self, size: int = MAX_RW_COUNT) -> bytes:
         file = self._file
-        if file._in_use == 0 <= size <= MAX_RW_COUNT:
-            return _read_now(file, size)
-        size = await file.take_position("read", size)
-        try:
-            return _read_now(file, size)
-        finally:
-            await file.leave_position_and_release()
+        if file._in_use or not 0 <= size <= 0x7FFFF000:
+            return await self._read_run(size)
+        data: bytes = file.entry.ops.reader(file, size, file.pos)
+        if type(data) is not bytes or (count := len(data)) > size:
+            raise file.nonsense("read", data, f"0 to {size} bytes")
+        file.pos += count
+        return data
 
     async def _read_absent(self, size: int = MAX_RW_COUNT) -> bytes:
         raise self._file.refuse_absent("read", EIO)
@@ -153,7 +156,8 @@ class ProcFile(AsyncResource):
         return await self._write(data)
 
     async def _write(self, data: bytes) -> int:
-        data = as_bytes(data)
+        if type(data) is not bytes:
+            data = as_bytes(data)
         file = self._file
         if file._in_use:
             await file.take_position("write")
@@ -161,9 +165,11 @@ class ProcFile(AsyncResource):
             file._in_use = 1
         try:
             taken: int = await file.entry.ops.writer(file, data, file.pos)
-            file.pos += file.checked_count(taken, len(data))
+            if type(taken) is not int or not 0 <= taken <= len(data):
+                raise file.nonsense("write", taken, f"how many bytes it took, 0 to {len(data)}")
+            file.pos += taken
         finally:
-            if file._in_use == 1 and file._queue is None:
+            if file._in_use == 1 and file._traffic is None:
                 file._in_use = 0
             elif file.leave_position():
                 await file.release_late()
@@ -179,15 +185,16 @@ class ProcFile(AsyncResource):
             await file.leave_position_and_release()
 
     async def _write_plain(self, data: bytes) -> int:
-        data = as_bytes(data)
+        if type(data) is not bytes:
+            data = as_bytes(data)
         file = self._file
-        if file._in_use == 0:
-            return _write_now(file, data)
-        await file.take_position("write")
-        try:
-            return _write_now(file, data)
-        finally:
-            await file.leave_position_and_release()
+        if file._in_use:
+            return await self._write_run(data)
+        taken: int = file.entry.ops.writer(file, data, file.pos)
+        if type(taken) is not int or not 0 <= taken <= len(data):
+            raise file.nonsense("write", taken, f"how many bytes it took, 0 to {len(data)}")
+        file.pos += taken
+        return taken
 
     async def _write_absent(self, data: bytes) -> int:
         raise self._file.refuse_absent("write", EIO)
@@ -519,7 +526,7 @@ class ProcFile(AsyncResource):
         """
         file = self._live("dup")
         file.hold()
-        return type(self)(file)
+        return _descriptor(type(self), file)
 
     def stat(self) -> Stat:
         """Return the entry's attributes as they are now, there or gone. Not a checkpoint."""
@@ -576,6 +583,29 @@ class ProcFile(AsyncResource):
         file, self._file = self._file, CLOSED
         if file is not CLOSED:
             await file.put()
+
+    # Where release waits for nothing: with nobody inside and no other descriptor there is nobody
+    # to wait for, and nobody who could meet the release while it runs.
+    async def _aclose_quick(self) -> None:
+        file, self._file = self._file, CLOSED
+        if file._in_use or file._traffic is not None or sinks:
+            if file is not CLOSED:
+                await file.put()
+            return
+        entry = file.entry
+        ops: Any = entry.ops
+        try:
+            if ops.release_awaited:
+                await ops.release(file)
+            elif ops.release is not None:
+                ops.release(file)
+        finally:
+            if entry.newest is file:  # take_file() in place, for the one opened last
+                entry.newest = older = file._older
+                if older is not None:
+                    older._newer = file._older = None
+            else:
+                entry.take_file(file)
 
     async def __aexit__(
         self,
@@ -730,18 +760,6 @@ def writable(flags: int) -> bool:
     return flags & os.O_ACCMODE in {os.O_WRONLY, os.O_RDWR}
 
 
-def _read_now(file: File, size: int) -> bytes:
-    data = file.checked_bytes(file.entry.ops.reader(file, size, file.pos), size)
-    file.pos += len(data)
-    return data
-
-
-def _write_now(file: File, data: bytes) -> int:
-    taken = file.checked_count(file.entry.ops.writer(file, data, file.pos), len(data))
-    file.pos += taken
-    return taken
-
-
 def _split(data: bytes, sizes: list[int]) -> list[bytes]:
     buffers: list[bytes] = []
     start = 0
@@ -764,6 +782,12 @@ async def _read_each(file: File, sizes: list[int]) -> list[bytes]:
                 raise
             break
     return buffers + [b""] * (len(sizes) - len(buffers))
+
+
+def _descriptor(cls: type[_ProcFile], file: File) -> _ProcFile:
+    descriptor = cls()
+    descriptor._file = file
+    return descriptor
 
 
 # -- opening ------------------------------------------------------------------------------------
@@ -798,13 +822,15 @@ def handle_class(entry: ProcDirEntry, flags: int) -> type[ProcFile]:
     read or written, and whether a call yields first.
     """
     key = flags & os.O_ACCMODE
-    if entry._fast_acquire:
+    if entry.fast_acquire:
         key |= _FAST
     if entry.killable:
         key |= _KILLABLE
     handles = entry.ops.handles
     if key not in handles:
         handles[key] = _make_handle_class(entry, flags)
+        if key & ~os.O_ACCMODE == _FAST and key != _FAST | os.O_ACCMODE:
+            entry.ops.quick_handles[flags & os.O_ACCMODE] = handles[key]
     return cast("type[ProcFile]", handles[key])
 
 
@@ -820,6 +846,8 @@ def _make_handle_class(entry: ProcDirEntry, flags: int) -> type[ProcFile]:
         "_read": _method(entry, "_read", ops.reader_name) if readable(flags) else "_read_bad",
         "_write": _method(entry, "_write", "write") if writable(flags) else "_write_bad",
     }
+    if entry.fast_acquire and not ops.release_suspends:
+        methods["_aclose"] = "_aclose_quick"
     chosen = {name: getattr(ProcFile, method) for name, method in methods.items()}
     return _variant(ProcFile, chosen, fast=entry.fast_acquire)
 
@@ -879,10 +907,10 @@ async def open_entry(entry: ProcDirEntry, flags: int) -> ProcFile:
 
     Linux: ``proc_reg_open``.
     """
-    file = File(entry, flags & ~_OPEN_ONLY)
+    file = new_file(entry, flags & ~_OPEN_ONLY)
     if entry.ops is NO_OPS or flags & os.O_PATH:
         entry.add_holder()  # nothing to shut, nothing to release
-        return directory_class(entry, flags)(file)
+        return _descriptor(directory_class(entry, flags), file)
     if entry._in_use < 0:
         raise refuse("open", entry)
     if entry.ops.open is None:
@@ -896,14 +924,14 @@ async def open_entry(entry: ProcDirEntry, flags: int) -> ProcFile:
             entry.unuse()
     if sinks:
         emit("open", entry.path)
-    return handle_class(entry, flags)(file)
+    return _descriptor(handle_class(entry, flags), file)
 
 
 async def read_entry(entry: ProcDirEntry) -> bytes:
     """Open, read to the end and release, inside the guard all the time: no record is needed."""
     if not entry.use():
         raise refuse("open", entry)
-    file = File(entry, os.O_RDONLY)
+    file = new_file(entry, os.O_RDONLY)
     try:
         if entry.ops.open is not None:
             await file.run_open()
@@ -930,7 +958,7 @@ async def write_entry(entry: ProcDirEntry, data: bytes) -> None:
     """Open, write everything and release, inside the guard all the time."""
     if not entry.use():
         raise refuse("open", entry)
-    file = File(entry, os.O_WRONLY)
+    file = new_file(entry, os.O_WRONLY)
     try:
         if entry.ops.open is not None:
             await file.run_open()

@@ -9,6 +9,7 @@ handlers are known by their code.
 from __future__ import annotations
 
 import gc
+import os
 import sys
 import time
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 from anyio.lowlevel import RunVar
 
-from . import _file, _open_file
+from . import _file
 from ._entry import ProcDirEntry
 from ._file import ProcFile
 from ._open_file import File
@@ -26,10 +27,12 @@ from ._removal import Removal, is_below
 from ._trace import running_task
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from types import FrameType
 
     from anyio import TaskInfo
+
+    Awaited = Callable[[FrameType], Iterable[int]]
 
 # The functions that are inside while their frame lives: the variable that tells where, and the
 # operation (None: it is in a variable of that name).
@@ -57,9 +60,30 @@ _ASIDES: Final = (
     File.run_open,
     _file._release_one_shot,
 )
+# Those that run plain handlers, which nobody waits for, so that they are no sites.
+_PLAIN: Final[dict[Callable[..., object], str]] = {
+    ProcFile._read_plain: "file",
+    ProcFile._write_plain: "file",
+    ProcFile._aclose_quick: "file",
+    File.run_release_now: "self",
+    Removal._release_all: "file",
+}
 # By identity: to hash or compare a code object is to do so with all that is in it.
-_SITES: Final = {id(function.__code__): site for function, site in _FUNCTIONS.items()}
+_SITES: Final[dict[int, tuple[str, str | None]]] = {}
+_HANDLERS: Final = {id(function.__code__): variable for function, variable in _PLAIN.items()}
 _ASIDE: Final = frozenset(id(function.__code__) for function in _ASIDES)
+# The beginning of our own files' names.
+_OURS: Final = os.path.join(os.path.dirname(__file__), "_")
+
+
+def add_site(function: Callable[..., object], place: str, op: str | None) -> None:
+    """Have a function known as one that is inside, while it has a variable *place*."""
+    _SITES[id(function.__code__)] = place, op
+    _HANDLERS[id(function.__code__)] = place
+
+
+for _function, _site in _FUNCTIONS.items():
+    add_site(_function, *_site)
 # What an awaited object's frame, and what that awaits, are called: a coroutine's, those of a
 # generator that acts as one, an async generator's.
 _LINKS: Final = (("cr_frame", "cr_await"), ("gi_frame", "gi_yieldfrom"), ("ag_frame", "ag_await"))
@@ -83,22 +107,60 @@ class Holder:
     """Where it stands, the innermost frame first, each as ``"file.py:12 in read"``."""
     killable: bool
     """Whether the end of a removal's grace cancels it."""
+    waited: float | None = None
+    """
+    For how many seconds the entry's removal has been waiting; None if none is. A call has been
+    inside for at least as long: none is let in once removal has begun. (When it came in was not
+    noted, since every call would have to pay for that.)
+    """
 
     def __str__(self) -> str:
         where = ", called at ".join(self.stack) or "?"
-        return f"task {self.task!r} in {self.op} of {self.path!r}, at {where}"
+        waited = "" if self.waited is None else f", whose removal has waited {self.waited:.1f} s"
+        return f"task {self.task!r} in {self.op} of {self.path!r}{waited}, at {where}"
 
 
 def holders(root: ProcDirEntry) -> list[Holder]:
     """Find the calls inside an entry and all below it. Not a checkpoint."""
-    found: list[Holder] = []
+    return [holder for holder, _, _ in calls(root)]
+
+
+def calls(root: ProcDirEntry) -> Iterator[tuple[Holder, ProcDirEntry, object]]:
+    """
+    Go through the calls inside an entry and all below it: holder, entry, and the coroutine it is.
+
+    That tells one call from the next of the same task, and may be remembered weakly: so who looks
+    twice knows how long it has lasted, and calls note no time. None for a call of the running task.
+    """
     for info, (frames, _) in _all_tasks():
         for index, (entry, op) in sites(frames):
             if is_below(entry, root):
                 stack = tuple(_stack(frames[index + 1 :]))
                 killable = entry.killable and op != "release"
-                found.append(Holder(info.name or "?", entry.path, op, stack, killable))
-    return found
+                name, waited = info.name or "?", _waited(entry)
+                holder = Holder(name, entry.path, op, stack, killable, waited)
+                yield holder, entry, _coroutine_of(info.coro, frames[index])
+
+
+def stack_of(info: TaskInfo) -> tuple[str, ...]:
+    """Tell where a task stands, as :attr:`Holder.stack` does of a call."""
+    return tuple(_stack(_chain(info.coro)[0]))
+
+
+def _waited(entry: ProcDirEntry) -> float | None:
+    removal = entry._removal
+    if not isinstance(removal, Removal) or removal.began is None:
+        return None
+    return anyio.current_time() - removal.began
+
+
+def standing(path: str, tasks: Mapping[int, str]) -> list[Holder]:
+    """Tell where some tasks stand; *tasks* says of each, by its id, what it is at."""
+    return [
+        Holder(info.name or "?", path, tasks[info.id], tuple(_stack(frames)), killable=False)
+        for info, (frames, _) in _all_tasks()
+        if info.id in tasks
+    ]
 
 
 def own_sites() -> list[ProcDirEntry]:
@@ -109,6 +171,18 @@ def own_sites() -> list[ProcDirEntry]:
     if frame is None:  # the usual case, and all that it costs
         return []
     return [entry for _, (entry, _) in sites(_own_frames(running_task()))]
+
+
+def running_handler() -> ProcDirEntry | None:
+    """Return the entry whose handler is running, plain or not; the innermost, if several are."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        variable = _HANDLERS.get(id(frame.f_code))
+        place: Any = variable and frame.f_locals.get(variable)
+        if place is not None:
+            return place if isinstance(place, ProcDirEntry) else place.entry
+        frame = frame.f_back
+    return None
 
 
 def sites(frames: Sequence[FrameType]) -> Iterator[tuple[int, tuple[ProcDirEntry, str]]]:
@@ -143,6 +217,16 @@ def _chain(awaited: Any) -> tuple[list[FrameType], Any]:
         awaited = following
 
 
+def _coroutine_of(awaited: Any, wanted: FrameType) -> object:
+    """Find, along a chain of awaits, the one whose frame is *wanted*."""
+    while awaited is not None:
+        frame, following = _step(awaited)
+        if frame is wanted:
+            return awaited
+        awaited = following
+    return None
+
+
 def _step(awaited: Any) -> tuple[FrameType | None, Any]:
     """Return the frame of something awaited, if it has one, and what it awaits itself."""
     if isinstance(awaited, CoroutineType):  # as most are; the loop would find it, but slowly
@@ -170,10 +254,10 @@ def _own_frames(info: TaskInfo | None) -> list[FrameType]:
 
 
 def _stack(frames: Sequence[FrameType]) -> Iterator[str]:
-    """Write the frames down, the innermost first, without those between guard and handler."""
+    """Write the frames down, the innermost first, without our own."""
     for frame in reversed(frames):
         code = frame.f_code
-        if code.co_filename not in {__file__, _file.__file__, _open_file.__file__}:
+        if not code.co_filename.startswith(_OURS):
             yield f"{code.co_filename}:{frame.f_lineno} in {code.co_name}"
 
 
@@ -194,7 +278,7 @@ def find_cycle(removal: Removal, event: anyio.Event) -> list[str] | None:
     until, suspects = _latest_look.get((now, frozenset[int]()))
     if now < until and me not in suspects:
         return None
-    look = _Look()
+    look = Look()
     # Who asks is awake, and so does not seem to wait for what it does wait for.
     look.waiters[me].removals = [(removal, goal_of(removal, event))]
     suspects = look.suspects()
@@ -215,19 +299,27 @@ _latest_look: Final[RunVar[tuple[float, frozenset[int]]]] = RunVar("_latest_look
 class _Waiter:
     """A task: which entries it is inside of, which removals and which tasks it waits for."""
 
-    def __init__(self, info: TaskInfo, frames: Sequence[FrameType], end: Any) -> None:
+    def __init__(
+        self, info: TaskInfo, frames: Sequence[FrameType], end: Any, awaited: Awaited
+    ) -> None:
         self.name = info.name or "?"
         self.inside = [site for _, site in sites(frames)]
         self.removals = list(_awaited_removals(frames))
         self.tasks = {number for frame in frames for number in _awaited_tasks(frame)}
         self.tasks |= _awaited_futures(end)
+        self.tasks |= {number for frame in frames for number in awaited(frame)}
 
 
-class _Look:
-    """Which task waits for which, as seen at one moment."""
+class Look:
+    """
+    Which task waits for which, as seen at one moment.
 
-    def __init__(self) -> None:
-        self.waiters = {info.id: _Waiter(info, *found) for info, found in _all_tasks()}
+    Args:
+        awaited: Tells which other tasks a frame waits for.
+    """
+
+    def __init__(self, awaited: Awaited = lambda frame: ()) -> None:
+        self.waiters = {info.id: _Waiter(info, *found, awaited) for info, found in _all_tasks()}
         # The calls inside what each removal removes.
         self._calls: dict[object, list[tuple[int, ProcDirEntry, str]]] = {}
         for number, waiter in self.waiters.items():

@@ -6,7 +6,7 @@ import inspect
 import os
 from contextlib import asynccontextmanager
 from contextvars import copy_context
-from errno import EBUSY, EDEADLK, EEXIST, EINTR, ELOOP, ENOENT, EWOULDBLOCK
+from errno import EBUSY, EEXIST, EINTR, ELOOP, ENOENT, EWOULDBLOCK
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self, cast, final
 
@@ -15,22 +15,21 @@ from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
 
 from ._cdev import DevFS
 from ._errors import error
-from ._holders import own_sites
 from ._kmod import MODULE_NAME_LEN, Source
-from ._module import Module, ModuleState, Stepped, Turn, UseAfterFreeError, switch
-from ._procfs import ProcFS, current_owner
+from ._module import EXIT, Module, ModuleState, Stepped, Turn, UseAfterFreeError, switch
+from ._procfs import ProcFS, check_seconds
 from ._trace import emit, logger, sinks
+from ._unload import UnloadWatch
 from ._watch import RemovalTimeoutError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable, Mapping
     from types import TracebackType
 
+    from ._entry import ProcDirEntry
     from ._kmod import Program
     from ._module import ModuleInfo
 
-# How long calls that were cancelled at the end of the grace have to end.
-UNWIND: Final = 1.0
 # How long an init waits for that of a module it depends on, in seconds, as in Linux.
 PATIENCE: Final = 30.0
 
@@ -89,6 +88,7 @@ class Kernel:
         """The tree."""
         self.dev: DevFS = DevFS()
         """Character devices, for contrast."""
+        self.proc.owners = self.dev.owners = self
         self.oopses: int = 0
         """How many background tasks of modules have ended with an error."""
         self.uses_after_free: int = 0
@@ -139,7 +139,10 @@ class Kernel:
                 self._begin_unload(module)
             try:
                 await self._wait_gone(module, self.proc._grace)
-            except RemovalTimeoutError:  # the tree comes next, and tells who is inside
+            except RemovalTimeoutError as exc:
+                # The tree comes next, and tells who is inside; but not whose exit does not end.
+                if not module.holders():
+                    module.errors.append(exc)
                 module.life.cancel()
                 await module.gone.wait()
 
@@ -196,6 +199,10 @@ class Kernel:
         """
         if module is not None:
             module.put()
+
+    def owner_of(self, entry: ProcDirEntry) -> Module | None:
+        """Return the module that an entry belongs to, and so its handlers. Not a checkpoint."""
+        return next((module for module in self._all if entry in module.entries), None)
 
     # -- accidents ------------------------------------------------------------------------------
 
@@ -342,9 +349,8 @@ class Kernel:
 
     async def _live(self, module: Module, probe: bool) -> None:
         """Run init, wait for the unload, run exit; then see that nothing is left, and free it."""
-        current_owner.set(module)
         # Whoever is cancelled, the kernel's own work goes on.
-        with module.life:
+        with module.thread(EXIT), module.life:
             try:
                 async with module.tasks:
                     # Around exit too: init may leave scopes of its own open, which exit closes.
@@ -438,10 +444,10 @@ class Kernel:
                 module.errors.append(exc)
 
     async def _sweep(self, module: Module) -> None:
+        forgotten = await module.sweep()
         # What a failed init leaves is its error's business, and needs no warning.
-        forgotten = [] if module.context is None else module.forgotten()
-        await module.sweep()
-        module.warn(forgotten)
+        if module.context is not None:
+            module.warn(forgotten)
 
     def _free(self, module: Module) -> None:
         del self._all[module]
@@ -475,13 +481,15 @@ class Kernel:
             flags: ``os.O_TRUNC`` forces: references and a missing exit are no obstacle then (a
                 call inside an entry still is). ``O_NONBLOCK`` changes nothing, as in Linux.
             grace: Seconds to wait; by default the tree's. When they are over, calls of entries
-                created as *killable* are cancelled; if it is not gone then, that is an error.
+                created as *killable* are cancelled; if it is not gone then, that is an error. It
+                is the caller's: what exit removes is waited for without one, unless it says so.
 
         Raises:
             OSError: And nothing was changed. ``ENOENT``: no such module; ``EWOULDBLOCK``: another
                 depends on it; ``EBUSY``: it is loading, going or being reloaded, or it has no
                 exit; ``EWOULDBLOCK``: somebody holds a reference; ``EDEADLK``: the caller is
-                inside one of its handlers.
+                inside one of its handlers. But if a task is told ``EDEADLK`` that such a handler
+                waits for, the unload goes on.
             RemovalTimeoutError: The grace has ended; it tells who is still inside. The unload
                 goes on.
             ExceptionGroup: It is unloaded, and what exit, release handlers or background tasks
@@ -489,6 +497,7 @@ class Kernel:
 
         Linux: ``delete_module``, in its order.
         """
+        check_seconds("grace", grace)
         await checkpoint()
         force = bool(flags & os.O_TRUNC)
         module = self._may_unload(name, force=force)
@@ -507,8 +516,7 @@ class Kernel:
         if module.permanent and not force:
             raise error(EBUSY, name, "it has an init and no exit: force it, with os.O_TRUNC")
         self._refuse_references(module, force=force)
-        if any(site in module.entries and site.tree is self.proc for site in own_sites()):
-            raise error(EDEADLK, name, "its exit would wait for this very call")
+        module.refuse_own_handlers()
         return module
 
     def _refuse_references(self, module: Module, *, force: bool) -> None:
@@ -518,6 +526,7 @@ class Kernel:
     def _begin_unload(self, module: Module) -> None:
         module.release()
         module.context = copy_context()
+        module.unload_began = anyio.current_time()
         module.unload.set()
         if sinks:
             emit("rmmod", module.name)
@@ -530,11 +539,8 @@ class Kernel:
             raise ExceptionGroup(msg, module.errors)
 
     async def _wait_gone(self, module: Module, grace: float | None) -> None:
-        for seconds in (grace, UNWIND):
-            with anyio.move_on_after(seconds):
-                return await module.gone.wait()
-            module.kill_calls()
-        raise RemovalTimeoutError(module.name, grace or 0, tuple(module.holders()))
+        watch = UnloadWatch(module, grace=grace, hung_task_timeout=self.proc._hung_task_timeout)
+        await watch.wait(module.gone)
 
     # -- another version ------------------------------------------------------------------------
 

@@ -5,19 +5,20 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
-from errno import EINVAL
+from errno import EDEADLK, EINVAL
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self, final
 
 import anyio
 
 from ._entry import GONE
 from ._errors import error
-from ._holders import holders
+from ._holders import holders, own_sites, running_handler, standing
 from ._ops import PARAMETERS
-from ._procfs import current_owner
-from ._watch import kill_calls
+from ._procfs import ProcFS, current_owner, owner_of
+from ._watch import cancel_calls
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -31,10 +32,13 @@ if TYPE_CHECKING:
     from ._holders import Holder
     from ._kmod import Source, Text
     from ._ops import ProcOps
+    from ._removal import Removal
 
 MODULE_REF_BASE: Final = 1
 """What a module's count has before anybody refers to it; unloading takes it away."""
 _ENOUGH_TO_PRUNE: Final = 64
+EXIT: Final = "exit"
+"""What the task is at, in the end, that runs a module's init and exit."""
 
 
 class ModuleState(Enum):
@@ -142,14 +146,20 @@ class Module:
         self.life: anyio.CancelScope = anyio.CancelScope(shield=True)
         self.init_scope: anyio.CancelScope = anyio.CancelScope()
         self.tasks: TaskGroup = anyio.create_task_group()
+        # What its tasks are at, by their ids.
+        self.threads: dict[int, str] = {}
         # LIVE, or GOING because it failed; asked to unload; and gone.
         self.settled: anyio.Event = anyio.Event()
         self.unload: anyio.Event = anyio.Event()
         self.gone: anyio.Event = anyio.Event()
+        # When it was asked to, by the loop's clock.
+        self.unload_began: float | None = None
         self.context: Context | None = None
         self.failure: Exception | None = None
         self.errors: list[Exception] = []
         self.entries: dict[ProcDirEntry, None] = {}
+        # Whether it was logged that its unload takes long.
+        self.reported = False
         self._hidden: list[ProcDirEntry] = []
         self._prune_at = _ENOUGH_TO_PRUNE
         # During a reload: the other version, and whose names are to be seen.
@@ -165,6 +175,11 @@ class Module:
         """What it is called in the table."""
         return self.source.name
 
+    @property
+    def going(self) -> bool:
+        """Whether its exit runs, or what a failed init has left is undone."""
+        return self.state is ModuleState.GOING
+
     def info(self) -> ModuleInfo:
         """Return what lsmod tells of it. Not a checkpoint."""
         used_by = tuple(user.name for user in reversed(self.used_by))
@@ -174,11 +189,18 @@ class Module:
         """Tell which calls are inside its entries; see :meth:`ProcDirEntry.holders`."""
         return [holder for entry in self._roots(self.entries) for holder in holders(entry)]
 
+    def standing(self) -> list[Holder]:
+        """Tell where its own tasks stand, the one that runs its exit and those in background."""
+        return standing(self.name, self.threads)
+
     def kill_calls(self) -> None:
-        """Cancel the calls inside what is being removed, where they may be. Not a checkpoint."""
-        removals = {entry._removal for entry in self.entries} - {None, GONE}
-        for removal in removals:
-            kill_calls(removal)
+        """Cancel the calls inside its entries, where they may be. Not a checkpoint."""
+        for entry in self.entries:
+            cancel_calls(entry)
+
+    def removals(self) -> set[Removal]:
+        """Return what is being removed of it."""
+        return {entry._removal for entry in self.entries} - {None, GONE}
 
     def cancel_init(self) -> None:
         """Cancel its init, if that still runs. Not a checkpoint."""
@@ -190,8 +212,17 @@ class Module:
         Wait until it is gone: to join an unload that somebody else began.
 
         A checkpoint. Cancellation changes nothing.
+
+        Raises:
+            OSError: ``EDEADLK``: the caller is inside one of its handlers.
         """
+        self.refuse_own_handlers()
         await self.gone.wait()
+
+    def refuse_own_handlers(self) -> None:
+        """Raise ``EDEADLK`` in a call that an unload of the module waits for."""
+        if any(site in self.entries and isinstance(site.tree, ProcFS) for site in own_sites()):
+            raise error(EDEADLK, self.name, "its unload would wait for this very call")
 
     # -- references -----------------------------------------------------------------------------
 
@@ -274,15 +305,25 @@ class Module:
         self.tasks.start_soon(self._background, func, args, name=name or f"{self.name}: {func!r}")
 
     async def _background(self, func: Callable[..., Awaitable[Any]], args: tuple[Any, ...]) -> None:
-        current_owner.set(self)
-
         async def run() -> None:
             await func(*args)
 
+        with self.thread("a task"):
+            try:
+                await Stepped(self, run())
+            except Exception as exc:  # whatever a module does, the others go on
+                self.log.oops(self, exc)
+
+    @contextmanager
+    def thread(self, what: str) -> Generator[None]:
+        """Make the running task one of its own for the length of a block."""
+        current_owner.set(self)
+        number = anyio.get_current_task().id
+        self.threads[number] = what
         try:
-            await Stepped(self, run())
-        except Exception as exc:  # whatever a module does, the others go on
-            self.log.oops(self, exc)
+            yield
+        finally:
+            del self.threads[number]
 
     def adopt_context(self) -> None:
         """Run on with the context of who unloads it, as release handlers then do too."""
@@ -334,23 +375,32 @@ class Module:
         self._hidden = []
         return displaced
 
-    def forgotten(self) -> list[ProcDirEntry]:
-        """Return what is still registered."""
-        return [entry for entry in self.entries if entry.linked and not entry.removing]
-
-    async def sweep(self) -> None:
+    async def sweep(self) -> list[ProcDirEntry]:
         """
         Remove what is still registered, and wait for what somebody else is removing.
 
-        Without a grace: as long as a call is inside, its code must not go.
+        Without a grace: as long as a call is inside, its code must not go. Meanwhile such a call
+        may register something, which is then removed too.
+
+        Returns:
+            What nobody else was removing.
         """
-        for entry in list(self.entries):
-            # Unlinked but not being removed is what a character device is when it was deleted.
-            if entry.linked or entry._removal is not None:
-                try:
-                    await entry.remove(grace=math.inf)
-                except Exception as exc:  # an unload does not stop half-way
-                    self.errors.append(exc)
+        forgotten: list[ProcDirEntry] = []
+        seen: set[ProcDirEntry] = set()
+        while found := [entry for entry in self.entries if entry not in seen]:
+            seen.update(found)
+            forgotten += [entry for entry in found if entry.linked and not entry.removing]
+            for entry in found:
+                await self._sweep_away(entry)
+        return forgotten
+
+    async def _sweep_away(self, entry: ProcDirEntry) -> None:
+        # Unlinked but not being removed is what a character device is when it was deleted.
+        if entry.linked or entry._removal is not None:
+            try:
+                await entry.remove(grace=math.inf)
+            except Exception as exc:  # an unload does not stop half-way
+                self.errors.append(exc)
 
     def warn(self, forgotten: list[ProcDirEntry]) -> None:
         """Warn that exit has left something registered, if it has."""
@@ -420,18 +470,21 @@ def poison(ops: ProcOps, log: Log, module: str) -> None:
 
 def this_module() -> Module:
     """
-    Return the module whose init, exit or background task this is. Not a checkpoint.
+    Return the module whose init, exit, background task or handler this is. Not a checkpoint.
 
-    A handler runs in its caller's task: let init keep the module for it.
+    A handler runs in its caller's task, but is code of the module that its entry belongs to. What
+    a task registers that a handler has started belongs to nobody: start it with
+    ``this_module().start_soon``.
 
     Raises:
         RuntimeError: Called from elsewhere.
 
     Linux: ``THIS_MODULE``.
     """
-    owner = current_owner.get()
+    entry = running_handler()
+    owner = current_owner.get() if entry is None else owner_of(entry)
     if not isinstance(owner, Module):
-        msg = "this_module() is for a module's init, exit and background tasks"
+        msg = "this_module() is for a module's init, exit, background tasks and handlers"
         raise RuntimeError(msg)  # noqa: TRY004  it is the place that is wrong, not a type
     return owner
 

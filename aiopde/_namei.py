@@ -109,7 +109,9 @@ def locate(root: ProcRoot, path: str, parent: ProcDirEntry | None) -> tuple[Proc
     Linux: ``xlate_proc_name``.
     """
     check_path(path)
-    here = parent or root
+    here = root if parent is None else parent
+    if "/" not in path:
+        return here, path
     *way, leaf = path.split("/")
     for name in way:
         child = here.children.get(name)

@@ -41,6 +41,28 @@ class _Waiter:
         self.granted = False
 
 
+@final
+class Traffic:
+    """
+    What most open files never see: more than one call, more than one descriptor, a long release.
+
+    One that has seen something of it has its own of this, and the others None: a hundred thousand
+    open files pay for one word.
+    """
+
+    __slots__ = ("closing", "completion", "descriptors", "queue", "shared")
+
+    def __init__(self) -> None:
+        # As in struct pde_opener: a release that may wait has begun; who waits for it to end.
+        self.closing = False
+        self.completion: anyio.Event | None = None
+        self.descriptors = 1
+        # Who waits for the position.
+        self.queue: deque[_Waiter] | None = None
+        # How many of the calls inside do not use the position.
+        self.shared = 0
+
+
 class File:
     """
     An open file, as its handlers see it: ``struct file``.
@@ -58,12 +80,10 @@ class File:
     """
 
     __slots__ = (
-        "_completion",
-        "_descriptors",
         "_in_use",
-        "_queue",
-        "_shared",
-        "closing",
+        "_newer",
+        "_older",
+        "_traffic",
         "entry",
         "flags",
         "pos",
@@ -79,22 +99,17 @@ class File:
     private_data: Any
     """For the handlers; None at first."""
 
-    def __init__(self, entry: ProcDirEntry, flags: int) -> None:
-        self.entry = entry
-        self.flags = flags
-        self.pos = 0
-        self.private_data = None
-        # Calls inside; BIAS is added when the entry is removed. Of these, _shared is the number
-        # that do not use the position. Of the others there can be one.
-        self._in_use = 0
-        self._shared = 0
-        # Who waits for the position. Also set (if empty) when the last descriptor was closed with
-        # calls inside: whoever leaves must then look, and the last one out releases.
-        self._queue: deque[_Waiter] | None = None
-        self._descriptors = 1
-        # As in struct pde_opener: a release has begun; and who waits for it to end.
-        self.closing: bool = False
-        self._completion: anyio.Event | None = None
+    # Calls inside; BIAS is added when the entry is removed. Of those that use the position there
+    # can be one.
+    _in_use: int
+    # Also made when the last descriptor is closed with calls inside: whoever leaves must then
+    # look, and the last one out releases.
+    _traffic: Traffic | None
+    # Its neighbours among the open files of the entry; see ProcDirEntry.add_file().
+    _newer: File | None
+    _older: File | None
+
+    # No __init__: to run one takes longer than all the rest of making a file. See new_file().
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.entry.path!r} pos={self.pos} in_use={self.in_use}>"
@@ -113,6 +128,17 @@ class File:
     def removing(self) -> bool:
         """Whether the entry's removal has begun: every further call is refused."""
         return self._in_use < 0
+
+    @property
+    def closing(self) -> bool:
+        """Whether a release that may wait for something has begun, or is over."""
+        return self._traffic is not None and self._traffic.closing
+
+    def traffic(self) -> Traffic:
+        """Return what is rare about it, for a change."""
+        if self._traffic is None:
+            self._traffic = Traffic()
+        return self._traffic
 
     # -- for handlers that wait -----------------------------------------------------------------
 
@@ -188,7 +214,8 @@ class File:
         if size < 0:
             msg = f"{call} wants a size >= 0, not {size}; leave it out for all there is"
             raise ValueError(msg)
-        if self.in_use > self._shared:
+        shared = 0 if self._traffic is None else self._traffic.shared
+        if self.in_use > shared:
             await self._wait_for_position(call)
         elif self._in_use < 0:
             raise self.refuse(call)
@@ -198,32 +225,33 @@ class File:
 
     async def _wait_for_position(self, call: str) -> None:
         waiter = _Waiter()
-        if self._queue is None:
-            self._queue = deque()
-        self._queue.append(waiter)
+        traffic = self.traffic()
+        if traffic.queue is None:
+            traffic.queue = deque()
+        queue = traffic.queue
+        queue.append(waiter)
         try:
             await waiter.woken.wait()
         except BaseException:
             if waiter.granted:  # just before the cancellation: pass it on
                 await self.leave_position_and_release()
             elif not waiter.woken.is_set():
-                self._queue.remove(waiter)
+                queue.remove(waiter)
             raise
         if not waiter.granted:
             raise self.refuse(call)
 
     def leave_position(self) -> bool:
         """Let such a call out; hand the position to who waits longest. True: release the file."""
-        if self._queue and self._in_use >= 0:
+        queue = None if self._traffic is None else self._traffic.queue
+        if queue and self._in_use >= 0:
             # The count stays as it is: the one who leaves is replaced by the one who comes.
-            waiter = self._queue.popleft()
+            waiter = queue.popleft()
             waiter.granted = True
             waiter.woken.set()
             return False
-        while self._queue:
-            self._queue.popleft().woken.set()
-        if self._descriptors:
-            self._queue = None
+        while queue:
+            queue.popleft().woken.set()
         return self._leave()
 
     async def leave_position_and_release(self) -> None:
@@ -233,34 +261,31 @@ class File:
 
     def leave_shared(self) -> bool:
         """Let a call out that did not use the position. True: release the file."""
-        self._shared -= 1
+        self.traffic().shared -= 1
         return self._leave()
 
     def _leave(self) -> bool:
         self._in_use -= 1
         if self._in_use == BIAS:
             self.entry.unuse()
-        return self._descriptors == 0 and self.in_use == 0
+        traffic = self._traffic
+        if traffic is None or self.in_use:
+            return False
+        if traffic.descriptors == 1 and not traffic.closing:
+            self._traffic = None  # it is as it was: calls are fast again
+        return traffic.descriptors == 0
 
     async def call(self, op: str, *args: Any) -> Any:
         """Run a handler that does not use the position, inside the guard."""
         if self._in_use < 0:
             raise self.refuse(op)
         self._in_use += 1
-        self._shared += 1
+        self.traffic().shared += 1
         try:
             return await self.run(op, *args)
         finally:
             if self.leave_shared():
                 await self.release_late()
-
-    async def call_at_position(self, op: str, *args: Any) -> Any:
-        """Run a handler that uses the position, inside the guard."""
-        await self.take_position(op)
-        try:
-            return await self.run(op, *args)
-        finally:
-            await self.leave_position_and_release()
 
     async def poll_now(self, events: int, wakeup: Wakeup | None = None) -> int:
         """Ask the poll handler once; *wakeup* is added to the queues it names."""
@@ -361,16 +386,13 @@ class File:
 
     def hold(self) -> None:
         """Add a descriptor, or a mapping."""
-        self._descriptors += 1
+        self.traffic().descriptors += 1
 
     async def put(self) -> None:
         """Give a descriptor up; the last one releases, or leaves that to who is still inside."""
-        self._descriptors -= 1
-        if self._descriptors:
-            return
-        if self._in_use != 0 and self._in_use != BIAS:
-            self._queue = self._queue or deque()
-        else:
+        traffic = self.traffic()
+        traffic.descriptors -= 1
+        if traffic.descriptors == 0 and self.in_use == 0:
             await self.release()
 
     async def release(self) -> None:
@@ -386,7 +408,7 @@ class File:
         Linux: ``close_pdeo``.
         """
         entry = self.entry
-        if entry.open_files is None or self not in entry.open_files:
+        if self._newer is None and entry.newest is not self:  # it is not among the open files
             entry.put_holder()
         elif self.closing:
             with anyio.CancelScope(shield=True):
@@ -410,13 +432,16 @@ class File:
 
     def completion(self) -> anyio.Event:
         """Return what is set when the release that has begun is over."""
-        if self._completion is None:
-            self._completion = anyio.Event()
-        return self._completion
+        traffic = self.traffic()
+        if traffic.completion is None:
+            traffic.completion = anyio.Event()
+        return traffic.completion
 
     async def run_release(self) -> None:
         """Run the release handler here and now; the caller sees to the shield it may need."""
-        self._begin_release()
+        self.traffic().closing = True
+        if sinks:
+            emit("release", self.entry.path)
         try:
             await self.run("release")
         finally:
@@ -424,7 +449,8 @@ class File:
 
     def release_now(self) -> None:
         """Run a release handler that waits for nothing, or none if there is none."""
-        self._begin_release()
+        if sinks:
+            emit("release", self.entry.path)
         try:
             if self.entry.ops.release is not None:
                 self.run_release_now()
@@ -444,20 +470,25 @@ class File:
             if sinks:
                 emit("leave", self.entry.path, "release")
 
-    def _begin_release(self) -> None:
-        self.closing = True
-        if sinks:
-            emit("release", self.entry.path)
-
     def released(self) -> None:
         """Unlink the record, which comes after the handler; then wake who waits for that."""
-        entry = self.entry
-        assert entry.open_files is not None
-        del entry.open_files[self]
-        if self._descriptors:
+        entry, traffic = self.entry, self._traffic
+        entry.take_file(self)
+        if traffic is None or traffic.descriptors:
             entry.add_holder()
-        if self._completion is not None:
-            self._completion.set()
+        if traffic is not None and traffic.completion is not None:
+            traffic.completion.set()
+
+
+def new_file(entry: ProcDirEntry, flags: int) -> File:
+    """Make an open file. What opens or reads quickly does the same in place."""
+    file = File()
+    file.entry = entry
+    file.flags = flags
+    file.pos = 0
+    file.private_data = file._traffic = file._newer = file._older = None
+    file._in_use = 0
+    return file
 
 
 def refuse(call: str, entry: ProcDirEntry) -> EntryRemovedError:
@@ -486,7 +517,7 @@ class ClosedFile(File):
 
     def __init__(self) -> None:
         self._in_use = BIAS
-        self._shared = 0
+        self._traffic = None
 
     def __repr__(self) -> str:
         return "<closed>"

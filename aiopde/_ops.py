@@ -94,10 +94,16 @@ class ProcOps:
     """Which of the handlers are coroutine functions."""
     release_suspends: bool = field(init=False, repr=False)
     """Whether the release handler might wait for something, and so needs a shield."""
+    open_awaited: bool = field(init=False, repr=False)
+    release_awaited: bool = field(init=False, repr=False)
+    quick_to_read: bool = field(init=False, repr=False)
+    """Whether those of open, reader and release that there are, can be awaited one by one."""
     seq: Any = field(default=None, init=False, repr=False)
     """The records behind a seq file (the kernel keeps them in a union with proc_ops)."""
     handles: dict[int, Any] = field(default_factory=dict[int, Any], init=False, repr=False)
     """The classes of its open files, made when first needed: see _file.handle_class."""
+    quick_handles: dict[int, Any] = field(default_factory=dict[int, Any], init=False, repr=False)
+    """Those among them that ProcFS.open() needs not think about, by the flags of the open."""
 
     def __post_init__(self) -> None:
         for op in PARAMETERS:
@@ -110,6 +116,11 @@ class ProcOps:
         object.__setattr__(self, "writer", self.write)
         object.__setattr__(self, "awaited", awaited)
         object.__setattr__(self, "release_suspends", suspends)
+        object.__setattr__(self, "open_awaited", "open" in awaited)
+        object.__setattr__(self, "release_awaited", "release" in awaited)
+        there = {op for op in ("open", reader_name, "release") if getattr(self, op) is not None}
+        quick = reader_name in there and there <= awaited and not suspends
+        object.__setattr__(self, "quick_to_read", quick)
 
     @classmethod
     def of(cls, handlers: object, *, permanent: bool = False) -> Self:

@@ -41,14 +41,19 @@ class Rundown:
     *changing* the count may await. Every state change is therefore a plain ``def``.
     """
 
-    __slots__ = ("_completion", "_fast_acquire", "_in_use", "name")
+    # What an entry keeps elsewhere, since there may be a million of them, has no slot here.
+    __slots__ = ("_in_use", "name")
 
-    def __init__(self, name: str, *, fast_acquire: bool) -> None:
-        self.name: str = name
-        self._fast_acquire = fast_acquire
-        self._in_use = 0
-        # Made by kill(), and only when somebody is inside: an Event costs more than a removal.
-        self._completion: anyio.Event | None = None
+    name: str
+    _in_use: int
+
+    # Made by kill(), and only when somebody is inside: an Event costs more than a removal.
+    _completion: anyio.Event | None
+
+    if TYPE_CHECKING:
+
+        @property
+        def fast_acquire(self) -> bool: ...
 
     @property
     def in_use(self) -> int:
@@ -59,11 +64,6 @@ class Rundown:
     def removing(self) -> bool:
         """Whether removal has begun. Never turns back to false."""
         return self._in_use < 0
-
-    @property
-    def fast_acquire(self) -> bool:
-        """Whether calls skip the checkpoint where they need not wait."""
-        return self._fast_acquire
 
     def use(self) -> bool:
         """
@@ -92,6 +92,11 @@ class Rundown:
             msg = f"unuse() without use() on {self!r}: call it once for each use() that was True"
             raise RuntimeError(msg)
         self._in_use -= 1
+        if self._in_use < 0:
+            self.late_out()
+
+    def late_out(self) -> None:
+        """Let the removal go on if the call that went out, after it had begun, was the last."""
         if self._in_use == BIAS and self._completion is not None:
             self._completion.set()
 
@@ -106,7 +111,7 @@ class Rundown:
             return False
         if self._in_use:
             # Before the bias, so that the last call out always finds it.
-            self._completion = anyio.Event()
+            self._completion = anyio.Event()  # type: ignore[misc]  # where a subclass keeps it
         self._in_use += BIAS
         return True
 
@@ -126,7 +131,7 @@ class Rundown:
         if self._in_use != BIAS:
             assert self._completion is not None
             await self._completion.wait()
-        elif not self._fast_acquire:
+        elif not self.fast_acquire:
             await checkpoint()
 
     def statistics(self) -> UseCountStatistics:
@@ -157,10 +162,18 @@ class UseCount(Rundown):
             need not wait.
     """
 
-    __slots__ = ()
+    __slots__ = ("_completion", "_fast_acquire")
 
     def __init__(self, name: str = "", *, fast_acquire: bool = False) -> None:
-        super().__init__(name, fast_acquire=fast_acquire)
+        self.name = name
+        self._fast_acquire = fast_acquire
+        self._in_use = 0
+        self._completion = None
+
+    @property
+    def fast_acquire(self) -> bool:
+        """Whether calls skip the checkpoint where they need not wait."""
+        return self._fast_acquire
 
     def __repr__(self) -> str:
         state = "removing" if self.removing else "live"

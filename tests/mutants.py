@@ -127,31 +127,31 @@ MUTANTS: Final = (
     Mutant(
         "call: not counted",
         "_open_file.py",
-        "        self._in_use += 1\n        self._shared += 1\n        try:\n"
+        "        self._in_use += 1\n        self.traffic().shared += 1\n        try:\n"
         "            return await self.run(op, *args)\n        finally:\n"
-        "            if self.leave_shared():\n                await self.release()\n",
+        "            if self.leave_shared():\n                await self.release_late()\n",
         "        return await self.run(op, *args)\n",
     ),
     Mutant(
         "call: a leave is lost on cancellation",
         "_open_file.py",
         "            return await self.run(op, *args)\n        finally:\n"
-        "            if self.leave_shared():\n                await self.release()\n",
+        "            if self.leave_shared():\n                await self.release_late()\n",
         "            result = await self.run(op, *args)\n        except Exception:\n"
         "            self.leave_shared()\n            raise\n        if self.leave_shared():\n"
-        "            await self.release()\n        return result\n",
+        "            await self.release_late()\n        return result\n",
     ),
     Mutant(
         "leave: nobody releases what was closed under the call",
         "_open_file.py",
-        "        return self._descriptors == 0 and self.in_use == 0\n",
+        "        return traffic.descriptors == 0\n",
         "        return False\n",
     ),
     Mutant(
         "put: a close releases under a call",
         "_open_file.py",
-        "            self._queue = self._queue or deque()\n        else:\n",
-        "            await self.release()\n        else:\n",
+        "        if traffic.descriptors == 0 and self.in_use == 0:\n",
+        "        if traffic.descriptors == 0:\n",
     ),
     Mutant(
         "position: no look at the removal after the wait",
@@ -162,13 +162,13 @@ MUTANTS: Final = (
     Mutant(
         "position: handed over although the entry is going",
         "_open_file.py",
-        "        if self._queue and self._in_use >= 0:\n",
-        "        if self._queue:\n",
+        "        if queue and self._in_use >= 0:\n",
+        "        if queue:\n",
     ),
     Mutant(
         "position: handed to somebody who was cancelled",
         "_open_file.py",
-        "                self._queue.remove(waiter)\n",
+        "                queue.remove(waiter)\n",
         "                pass\n",
     ),
     Mutant(
@@ -221,8 +221,8 @@ MUTANTS: Final = (
     Mutant(
         "release: who waits for its end is not woken",
         "_open_file.py",
-        "        if self._completion is not None:\n            self._completion.set()\n",
-        "        pass\n",
+        "            traffic.completion.set()\n",
+        "            pass\n",
     ),
     Mutant(
         "remover: releases what a close is releasing",
@@ -233,33 +233,65 @@ MUTANTS: Final = (
     Mutant(
         "remover: does not wait for a close's release",
         "_removal.py",
-        "        while entry.open_files:\n",
-        "        while any(not file.closing for file in entry.open_files or ()):\n",
+        "        while entry.newest is not None:\n",
+        "        while any(not file.closing for file in entry.open_files):\n",
     ),
     Mutant(
         "remover: oldest first",
         "_removal.py",
-        "            for file in reversed(list(entry.open_files)):\n",
-        "            for file in list(entry.open_files):\n",
+        "            obstacle = self._close(entry.newest)\n",
+        "            obstacle = self._close(entry.open_files[-1])\n",
     ),
     Mutant(
-        "remover: the list changes while it is gone through",
+        "remover: oldest first, of those whose release waits for nothing",
         "_removal.py",
-        "            for file in reversed(list(entry.open_files)):\n",
-        "            for file in reversed(entry.open_files):\n",
+        "        try:\n            while file is not None:\n",
+        "        try:\n            for file in entry.open_files[::-1]:\n",
+    ),
+    Mutant(
+        "remover: an error stops the releases",
+        "_removal.py",
+        "                    if awaited:\n                        await release(file)\n",
+        "                    if awaited:\n                        await release(file)\n"
+        "                        if self._failures:\n                            break\n",
+    ),
+    Mutant(
+        "close: a quick one forgets that calls are inside",
+        "_file.py",
+        "        if file._in_use or file._traffic is not None or sinks:\n",
+        "        if file._in_use < 0 or sinks:\n",
+    ),
+    Mutant(
+        "close: a quick one is not seen by the entry",
+        "_file.py",
+        "            if entry.newest is file:  # take_file() in place, for the one opened last\n",
+        "            if entry.newest is not file:\n                pass\n            elif ops:\n",
+    ),
+    Mutant(
+        "open: a quick one is not shut when it comes too late",
+        "_procfs.py",
+        "                if entry._in_use < 0:\n                    file.kill()\n",
+        "",
+    ),
+    Mutant(
+        "read_bytes: a quick one wakes nobody",
+        "_procfs.py",
+        "            entry._in_use = left = entry._in_use - 1\n            if left < 0:\n"
+        "                entry.late_out()\n\n    async def read_text",
+        "            entry._in_use -= 1\n\n    async def read_text",
     ),
     # -- removal
     Mutant(
         "kill: forgets the calls on open files",
         "_entry.py",
-        "            self._in_use += file.kill()\n",
-        "            file.kill()\n",
+        "                self._in_use += file.kill()\n",
+        "                file.kill()\n",
     ),
     Mutant(
         "kill: forgets the open files",
         "_entry.py",
-        "        for file in self.open_files or ():\n            self._in_use += file.kill()\n",
-        "",
+        "        while file is not None:\n            if file._in_use:\n",
+        "        while False:\n            if file._in_use:\n",
     ),
     Mutant(
         "kill: forgets files opened during the drain",
@@ -289,8 +321,8 @@ MUTANTS: Final = (
     Mutant(
         "remover: what is below stays open until its turn",
         "_removal.py",
-        "        for entry in subtree(root):\n            entry.kill()\n",
-        "        for entry in [root]:\n            entry.kill()\n",
+        "        for entry in subtree(root):\n            if entry._rare is usual",
+        "        for entry in [root]:\n            if entry._rare is usual",
     ),
     Mutant(
         "remover: what was created meanwhile is not shut",
@@ -312,8 +344,8 @@ MUTANTS: Final = (
     Mutant(
         "remover: a permanent entry below is overlooked",
         "_removal.py",
-        "    for entry in subtree(root):\n        if entry.permanent:\n",
-        "    for entry in [root]:\n        if entry.permanent:\n",
+        "    entries = subtree(root)\n    if any(",
+        "    entries = [root]\n    if any(",
     ),
     Mutant(
         "loser: returns early",
@@ -358,19 +390,19 @@ MUTANTS: Final = (
     Mutant(
         "number: given back with files still open",
         "_entry.py",
-        "        if self._holders == 0:\n",
-        "        if self._holders <= 1:\n",
+        "        if self._rare.holders == 0:\n",
+        "        if self._rare.holders <= 1:\n",
     ),
     Mutant(
         "number: given back twice",
         "_entry.py",
-        "            self._holders = BIAS\n",
+        "            self.own().holders = BIAS\n",
         "            pass\n",
     ),
     Mutant(
         "number: a file that outlives its release does not hold it",
         "_open_file.py",
-        "        if self._descriptors:\n            entry.add_holder()\n",
+        "        if traffic is None or traffic.descriptors:\n            entry.add_holder()\n",
         "",
     ),
     Mutant(
@@ -382,8 +414,26 @@ MUTANTS: Final = (
     Mutant(
         "nlink: counts files too",
         "_entry.py",
-        "        if child.is_dir():\n            self.nlink += 1\n",
-        "        self.nlink += 1\n",
+        "        if child.is_dir():\n            rare.subdirs += 1\n",
+        "        rare.subdirs += 1\n",
+    ),
+    Mutant(
+        "look-up: a quick one finds what is going",
+        "_procfs.py",
+        "            if child is None or child._in_use < 0:\n",
+        "            if child is None:\n",
+    ),
+    Mutant(
+        "listing: names that came out of order are not sorted",
+        "_entry.py",
+        "                self._last = None\n",
+        "                self._last = name\n",
+    ),
+    Mutant(
+        "listing: names of one length are not sorted",
+        "_entry.py",
+        "        names[start:end] = sorted(names[start:end])\n",
+        "",
     ),
     Mutant(
         "look-up: finds what is going",

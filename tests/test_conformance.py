@@ -329,13 +329,19 @@ class TestWarnings:
         assert refusals(dmesg) == errnos
 
 
+# Python 3.11 loses track of the frames below an asyncio loop in which something is cancelled, and
+# then no coverage is measured in them.
+TRACED = ("--backend", "trio")
+
+
 class TestCommand:
-    def test_passes(self, capsys: pytest.CaptureFixture[str]) -> None:
+    @pytest.mark.parametrize("loop", command.BACKENDS)
+    def test_passes(self, loop: str, capsys: pytest.CaptureFixture[str]) -> None:
         """
         The last line counts, the status is 0.
         """
         path = str(RECORDINGS["a01_read_removed"])
-        assert command.main([path, "--backend", "trio"]) == 0
+        assert command.main([path, "--backend", loop]) == 0
         assert capsys.readouterr().out == "1 passed, 0 failed, 0 skipped\n"
 
     def test_skips(self, capsys: pytest.CaptureFixture[str]) -> None:
@@ -343,7 +349,7 @@ class TestCommand:
         What is skipped is named with the reason, and so is each rule with ``--verbose``.
         """
         paths = [str(RECORDINGS[name]) for name in ("a14_fdlink_removed", "b13_size_cached")]
-        assert command.main([*paths, "--verbose"]) == 0
+        assert command.main([*paths, "--verbose", *TRACED]) == 0
         assert capsys.readouterr().out.splitlines() == [
             "skipped a14_fdlink_removed: fdlink left out: no dentry cache; all else agrees",
             "rule_attributes_are_true: 2",
@@ -357,7 +363,7 @@ class TestCommand:
         altered = raw("a01_read_removed")
         other_data(altered["steps"])
         (tmp_path / "altered.json").write_text(json.dumps(altered))
-        assert command.main([str(tmp_path), "--backend", "uvloop"]) == 1
+        assert command.main([str(tmp_path), *TRACED]) == 1
         lines = capsys.readouterr().out.splitlines()
         assert lines[0] == "FAILED a01_read_removed: step 4: A read fd=fx n=3"
         assert lines[-1] == "0 passed, 1 failed, 0 skipped"

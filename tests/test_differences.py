@@ -135,6 +135,28 @@ async def test_a_permanent_entry_inside_is_found_first() -> None:
         assert proc.lookup("d/sub/x").permanent
 
 
+@pytest.mark.parametrize("below", ["d", "new"])
+async def test_nothing_permanent_begins_in_what_goes(below: str) -> None:
+    """2b: nor is a permanent entry created where a removal is under way, at whatever depth."""
+    gated = Gated()
+    async with ProcFS() as proc, anyio.create_task_group() as tg:
+        where = {"d": proc.mkdir("d")}
+        proc.create("d/a", ProcOps.of(gated))
+        tg.start_soon((await proc.open("d/a")).read)
+        await anyio.wait_all_tasks_blocked()
+        tg.start_soon(where["d"].remove)
+        await anyio.wait_all_tasks_blocked()
+        where["new"] = proc.mkdir("new", parent=where["d"])
+        with pytest.raises(OSError) as caught:
+            proc.create("x", ProcOps(permanent=True), parent=where[below])
+        assert caught.value.errno == EINVAL
+        proc.create("x", ProcOps(), parent=where[below])
+        gated.may_go.set()
+        await where["d"].remove()
+        # Where it is over there is nothing to take it along but the end of the tree.
+        proc.create("p", ProcOps(permanent=True), parent=where["d"])
+
+
 async def test_the_second_remover_joins() -> None:
     """3: it returns when the entry is gone, not at once."""
     ops = Gated()

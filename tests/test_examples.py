@@ -6,11 +6,20 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import BACKENDS
+from tests.fuse.harness import needs_mount
 
 EXAMPLES = sorted(Path(__file__).parents[1].glob("examples/*.py"))
 EXPECTED = Path(__file__).parent / "examples"
 
-each_example = pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+MOUNTS = {"mount", "service_with_procfs"}
+
+each_example = pytest.mark.parametrize(
+    "example",
+    [
+        pytest.param(path, id=path.stem, marks=[needs_mount] if path.stem in MOUNTS else [])
+        for path in EXAMPLES
+    ],
+)
 
 
 def test_each_output_has_its_example() -> None:

@@ -7,7 +7,7 @@ import os
 import types
 from contextlib import aclosing, asynccontextmanager
 from functools import partial
-from types import SimpleNamespace
+from types import CoroutineType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 import anyio
@@ -132,6 +132,24 @@ class TestOneCall:
         text = "task 'user' in read of '/proc/x', at b.py:2 in wait, called at a.py:1 in read"
         assert str(holder) == text
         assert str(Holder("user", "/proc/x", "read", (), False)).endswith("'/proc/x', at ?")
+        late = Holder("user", "/proc/x", "read", (), False, 1.25)
+        assert str(late).endswith("'/proc/x', whose removal has waited 1.2 s, at ?")
+
+    async def test_how_long_it_has_been_waited_for(self) -> None:
+        """
+        Once a removal waits it tells for how long, whoever else joins; before that, nothing.
+        """
+        async with held("read", lambda _, file: file.read()) as entry, create_task_group() as tg:
+            (holder,) = entry.holders()
+            assert holder.waited is None
+            began = anyio.current_time()
+            await start(tg, entry.remove)
+            await anyio.sleep(0.02)
+            await start(tg, entry.remove)
+            (holder,) = entry.holders()
+            assert holder.waited is not None
+            assert 0.015 < holder.waited <= anyio.current_time() - began
+            tg.cancel_scope.cancel()
 
     async def test_plain_handlers_are_never_inside(self) -> None:
         """
@@ -283,6 +301,50 @@ class TestWhichAreInside:
             handlers.let_go("read")
             await all_blocked()
             assert entry.holders() == []
+
+
+class TestLookingTwice:
+    @pytest.mark.parametrize("call", CALLS)
+    async def test_a_call_that_lasts_is_known_again(self, call: str) -> None:
+        """
+        As long as a call lasts, it is the same coroutine; and the next one is another.
+        """
+        op, use, _ = CALLS[call]
+        async with held(op, use) as entry:
+            first, again = ([call for *_, call in _holders.calls(entry)] for _ in range(2))
+            assert isinstance(first[0], CoroutineType)
+            assert first == again
+
+    async def test_a_call_of_the_running_task_is_nameless(self) -> None:
+        """
+        A handler that asks while it runs finds itself, and no coroutine for it.
+        """
+        found: list[object] = []
+
+        async def read(file: File, size: int, pos: int) -> bytes:
+            found.extend(call for *_, call in _holders.calls(file.entry))
+            return b""
+
+        async with ProcFS() as proc:
+            proc.create("x", ProcOps(read=read))
+            await proc.read_bytes("x")
+        assert found == [None]
+
+    async def test_where_any_task_stands(self) -> None:
+        """
+        Also a task that is inside no entry tells where it waits, the innermost frame first.
+        """
+
+        async def stand() -> None:
+            await Event().wait()
+
+        async with create_task_group() as tg:
+            tg.start_soon(stand, name="stander")
+            await all_blocked()
+            (info,) = (info for info in anyio.get_running_tasks() if info.name == "stander")
+            functions = [line.rpartition(" in ")[2] for line in _holders.stack_of(info)]
+            assert functions.index("wait") < functions.index("stand")
+            tg.cancel_scope.cancel()
 
 
 class TestWhereItIsAsked:

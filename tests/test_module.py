@@ -15,16 +15,18 @@ import pytest
 from anyio import create_task_group, wait_all_tasks_blocked
 
 from aiopde import (
+    File,
     Kernel,
     Module,
     ModuleInfo,
     ModuleState,
     ProcDirEntry,
+    ProcFS,
     ProcOps,
     UseAfterFreeError,
     this_module,
 )
-from tests.helpers import Handlers, refused, start, state, unchanged
+from tests.helpers import Handlers, all_blocked, refused, start, state, unchanged
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -182,11 +184,67 @@ class TestThisModule:
         """
         async with Kernel() as kernel:
             await kernel.insmod(empty)
-            with pytest.raises(RuntimeError, match="init, exit and background"):
+            with pytest.raises(RuntimeError, match="init, exit, background tasks and"):
                 this_module()
             await kernel.rmmod("empty")
-            with pytest.raises(RuntimeError, match="init, exit and background"):
+            with pytest.raises(RuntimeError, match="init, exit, background tasks and"):
                 this_module()
+
+    @pytest.mark.parametrize("plain", [False, True])
+    async def test_in_a_handler(self, *, plain: bool) -> None:
+        """
+        A handler runs in its caller's task and context, and is its own module's code all the same.
+        """
+        seen: list[Module] = []
+
+        def plain_read(file: File, size: int, pos: int) -> bytes:
+            seen.append(this_module())
+            return b""
+
+        async def read(file: File, size: int, pos: int) -> bytes:
+            await anyio.lowlevel.checkpoint()
+            return plain_read(file, size, pos)
+
+        async def release(file: File) -> None:
+            seen.append(this_module())
+
+        async def main(kernel: Kernel) -> AsyncIterator[None]:
+            ops = ProcOps(read=plain_read if plain else read, release=release)
+            async with kernel.proc.create("x", ops):
+                yield
+
+        async def other(kernel: Kernel) -> AsyncIterator[None]:
+            await kernel.proc.read_bytes("x")
+            async with await kernel.proc.open("x") as file:
+                await file.read()
+            yield
+
+        async with Kernel() as kernel:
+            module = await kernel.insmod(main)
+            await kernel.insmod(other)
+            assert seen == [module] * 4
+            await kernel.proc.read_bytes("x")
+            assert seen == [module] * 6
+
+    async def test_in_a_handler_of_the_program(self) -> None:
+        """
+        A handler that belongs to no module is none of the module's that calls it.
+        """
+
+        async def read(file: File, size: int, pos: int) -> bytes:
+            with pytest.raises(RuntimeError, match="init, exit, background tasks and"):
+                this_module()
+            return b"told"[pos : pos + size]
+
+        async def main(kernel: Kernel) -> AsyncIterator[None]:
+            for tree in (kernel.proc, other):
+                assert await tree.read_bytes("x") == b"told"
+            yield
+
+        async with Kernel() as kernel, ProcFS() as other:
+            for tree in (kernel.proc, other):
+                tree.create("x", ProcOps(read=read))
+            await kernel.insmod(main)
 
 
 class TestBackground:
@@ -438,6 +496,71 @@ class TestRegistrations:
             with pytest.warns(ResourceWarning, match="/proc/late"):
                 await kernel.rmmod("main")
             assert kernel.proc.listdir() == ["modules"]
+
+    @pytest.mark.parametrize("where", ["proc", "dev"])
+    async def test_by_a_handler(self, where: str) -> None:
+        """
+        What a handler registers in its caller's task belongs to the handler's module.
+        """
+
+        async def read(file: File, size: int, pos: int) -> bytes:
+            if where == "proc":
+                kernel.proc.create("made", ProcOps())
+            else:
+                kernel.dev.register("made", ProcOps(), owner=None)
+            return b""
+
+        async def main(kernel: Kernel) -> AsyncIterator[None]:
+            async with kernel.proc.create("x", ProcOps(read=read)):
+                yield
+
+        async with Kernel() as kernel:
+            module = await kernel.insmod(main)
+            await kernel.proc.read_bytes("x")
+            assert [entry.name for entry in module.entries] == ["x", "made"]
+            with pytest.warns(ResourceWarning, match=f"/{where}/made"):
+                await kernel.rmmod("main")
+            assert kernel.proc.listdir() == ["modules"]
+            assert len(kernel.dev.root.children) == 0
+
+    async def test_by_a_handler_while_it_is_unloaded(self) -> None:
+        """
+        Also what a call registers that the unload waits for, and what a call of that registers.
+        """
+        inside, may_go = anyio.Event(), [anyio.Event(), anyio.Event()]
+
+        async def first(file: File, size: int, pos: int) -> bytes:
+            await may_go[0].wait()
+            kernel.proc.create("second", ProcOps(read=second))
+            tg.start_soon((await kernel.proc.open("second")).read)
+            await inside.wait()
+            return b"first"[pos : pos + size]
+
+        async def second(file: File, size: int, pos: int) -> bytes:
+            inside.set()
+            await may_go[1].wait()
+            kernel.proc.create("third", ProcOps())
+            return b"second"[pos : pos + size]
+
+        async def main(kernel: Kernel) -> AsyncIterator[None]:
+            kernel.proc.create("first", ProcOps(read=first))
+            yield
+
+        async with Kernel() as kernel, create_task_group() as tg:
+            await kernel.insmod(main)
+            read = await start(tg, (await kernel.proc.open("first")).read)
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                rmmod = await start(tg, kernel.rmmod, "main")
+                may_go[0].set()
+                await all_blocked()
+                assert (read.result, rmmod.done) == (b"first", False)
+                may_go[1].set()
+                await all_blocked()
+            assert rmmod.done
+            assert kernel.proc.listdir() == ["modules"]
+            (warning,) = caught
+            assert "/proc/first, /proc/second, /proc/third:" in str(warning.message)
 
     async def test_that_somebody_else_is_removing(self) -> None:
         """

@@ -279,6 +279,29 @@ class TestOpenDirectory:
                 assert proc.lookup("/proc/f", dir_fd=here) is entries["/proc/f"]
                 assert proc.stat("x", dir_fd=here) == entries["/proc/d/x"].stat()
 
+    async def test_for_all_that_looks_at_one_entry(self) -> None:
+        """
+        What has an *at call in Linux takes it, and so does what opens, reads or writes in one go.
+        """
+        async with ProcFS() as proc:
+            entries = grow(proc)
+            link = proc.symlink("d/link", "x")
+            rw = proc.create("d/rw", Handlers(b"old").ops("read", "write"), mode=0o644)
+            async with await proc.open("d") as here:
+                assert proc.readlink("link", dir_fd=here) == link.data
+                proc.access("x", os.R_OK, dir_fd=here)
+                proc.chmod("link", 0o600, dir_fd=here)
+                proc.chown("x", 1, 2, dir_fd=here)
+                x = entries["/proc/d/x"]
+                assert (x.mode, x.uid, x.gid) == (0o600, 1, 2)
+                await proc.write_text("rw", "new", dir_fd=here)
+                await proc.write_bytes("rw", b"New", dir_fd=here)
+                assert await proc.read_text("rw", dir_fd=here) == "New"
+                assert await proc.read_bytes("rw", dir_fd=here) == b"New"
+                await rw.remove()
+                with refused(ENOENT):
+                    await proc.read_bytes("rw", dir_fd=here)
+
     async def test_is_a_directory(self) -> None:
         """
         A path that begins at an open file leads nowhere: ENOTDIR.

@@ -175,7 +175,7 @@ class TestCreate:
     )
     async def test_wants_a_table(self, ops: Any, cure: str) -> None:
         """
-        Anything else than a ProcOps is a TypeError with the cure in it.
+        B31: anything else than a ProcOps is a TypeError with the cure in it.
         """
         async with ProcFS() as proc:
             with unchanged(proc), pytest.raises(TypeError) as caught:

@@ -379,7 +379,7 @@ class TestContent:
     @pytest.mark.parametrize("pos", range(len(CONTENT) + 3))
     async def test_is_the_same_from_every_offset(self, pos: int) -> None:
         """
-        A pread, and a seek with reads after it, begin with the byte that is there.
+        A pread, and a seek with reads after it, begin with the byte that is there (B21, I40).
         """
         walk = Walk(*ITEMS)
         file = OpenFile(walk.ops)
@@ -581,7 +581,7 @@ class TestBuffer:
     @pytest.mark.usefixtures("small_pages")
     async def test_has_a_largest_size(self) -> None:
         """
-        A record that no buffer may hold is ENOMEM; the next buffer begins with one page again.
+        B20, I41: a record that no buffer may hold is ENOMEM; the next begins with one page again.
         """
         walk = Walk(b"x" * 64)
         file = OpenFile(walk.ops)
@@ -744,7 +744,7 @@ class TestErrors:
         self, place: str, log: str, stopped_at: int | None
     ) -> None:
         """
-        An error on the way to the first record with bytes is the reader's, after stop.
+        I39, I42: an error on the way to the first record with bytes is the reader's, after stop.
         """
         walk = Walk(b"", b"a")
         walk.hooks[place] = raises(ERROR)
@@ -967,7 +967,7 @@ class TestBugs:
 class TestStuckNext:
     async def test_is_moved_on_and_named_once(self) -> None:
         """
-        A next that leaves the position is warned about once, and each record still comes once.
+        B22: a next that leaves the position is warned about once, and each record comes once.
         """
         walk = Walk(b"a", b"b", b"c")
 

@@ -3,3 +3,5 @@
 
 class CommandError(Exception):
     """What the user can put right: one line on stderr, and exit code 2."""
+
+    code: int = 2

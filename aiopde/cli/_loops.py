@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import signal
+from functools import partial
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import anyio
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskStatus
 
+T = TypeVar("T")
+
 LOOPS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "asyncio": ("asyncio", {}),
     "uvloop": ("asyncio", {"use_uvloop": True}),
@@ -23,20 +26,43 @@ LOOPS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
 """By the name a user knows: anyio's name of the backend, and its options."""
 
 
-def run(main: Callable[[], Awaitable[None]], loop: str) -> None:
+def run(main: Callable[[], Awaitable[T]], loop: str) -> T:
     """
-    Run *main* on the loop of that name.
+    Run *main* on the loop of that name; return what it does, or raise that.
 
     Raises:
         CommandError: The loop is not installed.
         KeyboardInterrupt: Ctrl-C; *main* was cancelled, and has cleaned up.
     """
+    results: list[T] = []
+    errors: list[Exception] = []
+
+    # Here, or the task group would wrap it.
+    async def noted() -> None:
+        try:
+            results.append(await main())
+        except Exception as exc:
+            errors.append(exc)
+
+    if start(partial(_run_until_interrupted, noted), loop):
+        raise KeyboardInterrupt
+    for error in errors:
+        raise error
+    return results[0]
+
+
+def start(main: Callable[[], Awaitable[T]], loop: str) -> T:
+    """
+    Run *main*, which sees to Ctrl-C itself.
+
+    Raises:
+        CommandError: The loop is not installed.
+    """
     if find_spec(loop) is None:
         msg = f"{loop} is not installed here: pip install 'aiopde[{loop}]', or take another loop"
         raise CommandError(msg)
     backend, options = LOOPS[loop]
-    if anyio.run(_run_until_interrupted, main, backend=backend, backend_options=options):
-        raise KeyboardInterrupt
+    return anyio.run(main, backend=backend, backend_options=options)
 
 
 # As a cancellation Ctrl-C comes at checkpoints, and every finally runs as on any other day. Left

@@ -58,8 +58,8 @@ class Mount:
 
     Its task group answers the kernel. Leaving the block unmounts, also after an error or
     a cancellation: the directory is free again, calls that wait in handlers are cancelled, what is
-    still open is released, and who still holds it open gets ``ENOTCONN``. If the process is killed,
-    a watchdog beside it unmounts.
+    still open is released, and who was inside or still holds it open gets ``ENOTCONN``. If the
+    process is killed, a watchdog beside it unmounts.
     """
 
     def __init__(self, proc: ProcFS, path: str, *, allow_other: bool) -> None:
@@ -128,6 +128,8 @@ class Mount:
         try:
             with anyio.CancelScope(shield=True):
                 await anyio.to_thread.run_sync(self._attachment.detach, self.unmounted.is_set())
+                # Who waits in a handler may be what a notification waits for.
+                self._session.leave()
                 await self._notifier.aclose()
         finally:
             await self._stop(self._tasks)
@@ -157,14 +159,16 @@ def mount(proc: ProcFS, path: str | os.PathLike[str], *, allow_other: bool = Fal
     ``fusermount3``. Several mounts may be in one program, of one tree too.
 
     The program must not use the mount itself but from a thread (``anyio.to_thread``,
-    ``anyio.Path``): a blocking call in the event loop waits for an answer from the event loop.
+    ``anyio.Path``): a blocking call in the event loop waits for an answer from the event loop. To
+    start a program with ``cwd=`` in the mount is such a call.
 
     A handler gets what it gets from a :class:`ProcFile`, with three differences. Reads and writes
     come with the position the kernel keeps, so that ``file.pos`` stays 0; one of 1 MiB or more may
     come in pieces; and the *arg* of an ioctl is a ``bytearray`` to read and change if the command
     says how long its data is (``_IOR``, ``_IOW``), else a number. A handler is cancelled if its
     caller gets a signal, who then sees ``EINTR``. What a handler raises and is no ``OSError`` is
-    logged, and its caller gets ``EIO``.
+    logged, and its caller gets ``EIO``. ``sendfile`` and ``splice`` (``shutil.copyfile``) give as
+    many bytes as the entry's size says; set that where it matters.
 
     Args:
         proc: The tree, inside its ``async with`` block. An absolute symlink in it leads where the

@@ -53,7 +53,7 @@ class Attachment:
         """The device, open and not blocking."""
         self._allow_other = allow_other
         self._number = ""
-        self._watchdog: Watchdog | None = None
+        self._watchdog: Watchdog
 
     def attach(self) -> None:
         """Open the device and mount it; start the watchdog."""
@@ -94,9 +94,7 @@ class Attachment:
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
-        if self._watchdog is not None:
-            self._watchdog.dismiss()
-            self._watchdog = None
+        self._watchdog.dismiss()
 
     # Names and numbers of the options: mount.fuse3(8).
     def _options(self) -> str:

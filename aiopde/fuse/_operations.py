@@ -343,7 +343,8 @@ class Operations:
         with ExitStack() as stack:
             wakeup = stack.enter_context(Wakeup(file.entry))
             ready = await file.poll_now(events, wakeup)
-            if not ready and number in self.files:
+            # Of what is gone nothing will be ready that is not: nobody is to ask again and again.
+            if not ready and not file.removing and number in self.files:
                 self._stop_poll(number)
                 # Before the task has begun, so that a release finds it.
                 scope = self._polls[number] = anyio.CancelScope()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from errno import EINTR, EIO, ENODEV, ENOENT, ENOSYS, EPROTO
-from typing import TYPE_CHECKING, Any, Final, final
+from errno import EINTR, EIO, ENODEV, ENOENT, ENOSYS, ENOTCONN, EPROTO
+from typing import TYPE_CHECKING, Any, Final, cast, final
 
 import anyio
 from anyio import CancelScope, wait_readable
@@ -53,6 +53,21 @@ _BATCH: Final = 64
 _LAST_ERRNO: Final = 511
 
 
+# What runs handlers: no more so, once the mount is about to go.
+_CALLS: Final = (
+    Opcode.OPEN,
+    Opcode.READ,
+    Opcode.WRITE,
+    Opcode.LSEEK,
+    Opcode.POLL,
+    Opcode.IOCTL,
+)
+
+
+def _gone(nodeid: int, body: memoryview) -> bytes:
+    raise OSError(ENOTCONN, os.strerror(ENOTCONN))
+
+
 @final
 class Waiting:
     """
@@ -81,10 +96,7 @@ class Waiting:
         return self._coroutine.cr_await
 
     def __await__(self) -> Generator[Any, Any, bytes]:
-        return self
-
-    def __iter__(self) -> Generator[Any, Any, bytes]:
-        return self
+        return cast("Generator[Any, Any, bytes]", self)
 
     def __next__(self) -> Any:
         return self.send(None)
@@ -129,6 +141,7 @@ class Session:
         # Set once kernel and server have agreed on the protocol, or have not, and why.
         self._ready = anyio.Event()
         self._refused: OSError | None = None
+        self._leaving = False
         self._fd = fd
         self._tasks = tasks
         self._ended = ended
@@ -163,7 +176,14 @@ class Session:
             finally:
                 del self.inside[waiting.unique]
         if scope.cancelled_caught and waiting is not None:
-            self._refuse(waiting.unique, EINTR)
+            self._refuse(waiting.unique, ENOTCONN if self._leaving else EINTR)
+
+    def leave(self) -> None:
+        """Fail the calls that wait, and those to come, with ``ENOTCONN``; answer the rest."""
+        self._leaving = True
+        self._table.update(dict.fromkeys(_CALLS, _gone))
+        for scope in self.inside.values():
+            scope.cancel()
 
     async def _stay(self, waiting: Waiting) -> None:
         try:

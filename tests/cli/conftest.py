@@ -1,12 +1,21 @@
-"""Runs the command line in this process."""
+"""Runs the command line: in this process, and kernels for it in others."""
 
-from collections.abc import Callable
-from typing import NamedTuple
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
 
+import anyio
 import pytest
 
 from aiopde.cli import main
 from aiopde.cli.race import _course
+from aiopde.control import connect
 
 
 class Result(NamedTuple):
@@ -33,3 +42,118 @@ def run_command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPa
         return Result(code, printed.out, printed.err)
 
     return run
+
+
+@contextmanager
+def running(command: list[str], **how: Any) -> Generator[subprocess.Popen[str]]:
+    """Run a process for the time of a block, and end it in any case."""
+    pipe = subprocess.PIPE
+    how = {"stdout": pipe, "stderr": pipe, "text": True} | how
+    with subprocess.Popen(command, **how) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+class Running:
+    """A kernel in a process of its own, which `aiopde run` keeps alive."""
+
+    def __init__(self, process: subprocess.Popen[str], told: dict[str, Any]) -> None:
+        self.process = process
+        self.pid: int = told["pid"]
+        self.control: str = told["control"]
+        self.told = told
+
+    def ask(self, method: str, **params: Any) -> Any:
+        """Ask it without the command line."""
+
+        async def main() -> Any:
+            async with await connect(self.control) as client:
+                return await client.ask(method, **params)
+
+        return anyio.run(main)
+
+    def until(self, method: str, condition: Callable[[Any], object], **params: Any) -> Any:
+        """Ask again and again, until the answer is what is waited for."""
+        deadline = time.monotonic() + 10
+        while not condition(answer := self.ask(method, **params)):
+            assert time.monotonic() < deadline, answer
+        return answer
+
+    def command(self, *arguments: str) -> list[str]:
+        """The command line of another process that talks to it."""
+        return [sys.executable, "-m", "aiopde", *arguments, "--control", self.control]
+
+    @contextmanager
+    def other(self, *arguments: str, **how: Any) -> Generator[subprocess.Popen[str]]:
+        """Run a command in another process for the time of a block."""
+        with running(self.command(*arguments), **how) as process:
+            yield process
+
+    def signal(self, number: signal.Signals = signal.SIGTERM) -> None:
+        self.process.send_signal(number)
+
+    def end(self) -> tuple[int, str, str]:
+        """Stop it, and return exit code, output and errors."""
+        self.signal()
+        out, err = self.process.communicate(timeout=10)
+        return self.process.returncode, out, err
+
+
+StartKernel = Callable[..., Running]
+
+
+@pytest.fixture
+def start_kernel(tmp_path: Path) -> Iterator[StartKernel]:
+    """Start `aiopde run ARGUMENTS...`, and end it after the test."""
+    with ExitStack() as stack:
+
+        def start(*arguments: str, **how: Any) -> Running:
+            command = [sys.executable, "-m", "aiopde", "run", "--json", *arguments]
+            if "--control" not in arguments and "env" not in how:
+                command += ["--control", str(tmp_path / "s")]
+            process = stack.enter_context(running(command, **how))
+            assert process.stdout is not None
+            return Running(process, json.loads(process.stdout.readline()))
+
+        yield start
+
+
+DRIVER = '''
+import anyio
+from aiopde import ProcOps
+
+async def module_main(kernel, *, greeting="hello"):
+    """Serve /proc/driver."""
+    content = bytearray(str(greeting).encode())
+
+    async def read(file, size, pos):
+        return bytes(content[pos : pos + size])
+
+    async def write(file, data, pos):
+        content[pos : pos + len(data)] = data
+        return len(data)
+
+    async def hold(file, size, pos):
+        await anyio.sleep_forever()
+
+    async def take_nothing(file, data, pos):
+        return 0
+
+    driver = kernel.proc.mkdir("driver")
+    kernel.proc.create("greeting", ProcOps(read=read, write=write), parent=driver, mode=0o644)
+    kernel.proc.create("held", ProcOps(read=hold), parent=driver)
+    kernel.proc.create("full", ProcOps(write=take_nothing), parent=driver, mode=0o200)
+    kernel.proc.symlink("link", "greeting", parent=driver)
+    yield
+    await driver.remove()
+'''
+
+
+@pytest.fixture
+def driver(tmp_path: Path) -> Path:
+    """A module in a file, with an entry whose readers stay inside."""
+    file = tmp_path / "driver.py"
+    file.write_text(DRIVER)
+    return file

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from aiopde.cli import race
+from aiopde.cli import _arguments, race
 
 from .conftest import RunCommand
 
@@ -20,7 +20,35 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     "readers in words": (["race", "--readers", "many"], "'many'"),
     "seed in words": (["race", "--seed", "x"], "'x'"),
     "unknown option": (["race", "--raeders", "3"], "--raeders"),
+    "a grace in words": (["rmmod", "x", "--grace", "long"], "'long'"),
+    "a negative grace": (["rmmod", "x", "--grace=-1"], "'-1'"),
+    "an endless grace": (["rmmod", "x", "--grace", "inf"], "'inf'"),
+    "a grace that is no number": (["rmmod", "x", "--grace", "nan"], "'nan'"),
+    "a parameter without a value": (["insmod", "./x.py", "verbose"], "'verbose'"),
+    "a parameter without a name": (["insmod", "./x.py", "=1"], "'=1'"),
+    "no file": (["cat"], "PATH"),
+    "no such shell": (["completion", "csh"], "csh"),
     "abbreviated option": (["race", "--read", "3"], "--read"),
+}
+
+CLIENT = ("--control", "--json", "exit codes", "no kernel is running there")
+COMMANDS: dict[str, tuple[str, ...]] = {
+    "run": ("--mount", "--control", "--backend", "--module-path", "--json", "exit codes"),
+    "insmod": (*CLIENT, "K=V"),
+    "rmmod": (*CLIENT, "--grace", "--force"),
+    "reload": CLIENT,
+    "modprobe": CLIENT,
+    "lsmod": CLIENT,
+    "modinfo": CLIENT,
+    "ps": CLIENT,
+    "why": CLIENT,
+    "ls": (*CLIENT, "-l"),
+    "tree": CLIENT,
+    "cat": (*CLIENT, "-f"),
+    "write": CLIENT,
+    "top": (*CLIENT, "--once", "--interval"),
+    "race": ("--scheme", "exit codes"),
+    "completion": ("bash", "zsh"),
 }
 
 
@@ -70,6 +98,29 @@ def test_keyboard_interrupt_is_130(
     assert run_command("race") == (130, "", "interrupted\n")
 
 
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("a=5", 5), ("a=hi", "hi"), ('a="5"', "5"), ("a=", ""), ("a=[1]", [1]), ("a=b=c", "b=c")],
+)
+def test_parameters(text: str, value: object) -> None:
+    """
+    The value of a parameter is JSON if it can be, else text.
+    """
+    assert _arguments.parameter(text) == ("a", value)
+
+
+@pytest.mark.parametrize("command", list(COMMANDS))
+def test_help_of_each_command(run_command: RunCommand, command: str) -> None:
+    """
+    Each command says what it does, what its options are, and how it may end.
+    """
+    code, out, _ = run_command(command, "--help")
+    assert code == 0
+    assert f"usage: aiopde {command}" in out
+    for text in COMMANDS[command]:
+        assert text in out
+
+
 def imported_by(*arguments: str) -> set[str]:
     program = (
         "import sys\n"
@@ -90,7 +141,8 @@ def test_help_imports_no_loop() -> None:
     """
     imported = imported_by("--help")
     assert "aiopde.cli" in imported
-    assert imported.isdisjoint({"asyncio", "trio", "uvloop", "aiopde.cli.race"})
+    others = {"aiopde.control", "argcomplete", "rich"}
+    assert imported.isdisjoint({"asyncio", "trio", "uvloop", "aiopde.cli.race"} | others)
 
 
 def test_only_the_chosen_loop_is_imported() -> None:
@@ -100,6 +152,15 @@ def test_only_the_chosen_loop_is_imported() -> None:
     imported = imported_by("race", "--readers", "1")
     assert "asyncio" in imported
     assert imported.isdisjoint({"trio", "uvloop"})
+
+
+def test_a_client_imports_only_what_it_needs() -> None:
+    """
+    Who talks to a kernel pays for asyncio, and for nothing to draw with.
+    """
+    imported = imported_by("lsmod", "--control", "/nowhere")
+    assert "asyncio" in imported
+    assert imported.isdisjoint({"trio", "uvloop", "rich", "argcomplete", "aiopde.cli.run"})
 
 
 def test_python_m_aiopde_is_the_same() -> None:

@@ -10,6 +10,7 @@ import os
 import stat
 from collections import Counter
 from dataclasses import replace
+from itertools import accumulate
 from typing import TYPE_CHECKING, Final
 
 from ._calls import DEVICES, below_proc
@@ -76,6 +77,12 @@ class Node:
         for child in self.in_order():
             yield from child.subtree()
         yield self
+
+    def above(self) -> Iterator[Node]:
+        """Go through the directories it is in, or was."""
+        if self.parent is not None:
+            yield self.parent
+            yield from self.parent.above()
 
     def in_order(self) -> list[Node]:
         """Return its children as they are listed."""
@@ -333,9 +340,17 @@ class History:
         return self.nodes.get(args["parent"]) if "parent" in args else self.root
 
     def going(self, step: Step) -> Removal | None:
-        """Return the removal that is busy with what a step would remove."""
+        """Return the removal that is busy with what a step would remove, or with a part of it."""
         node = self.target(step.verb, step.args)
-        return None if node is None else self.removal_of(node)
+        if node is None:
+            return None
+        return self.removal_of(node) or self._removal_below(node, step.verb)
+
+    def _removal_below(self, node: Node, verb: str) -> Removal | None:
+        below = [each for each in self.removals if node in each.root.above()]
+        refused = node.permanent or (verb == "remove_entry" and node.children)
+        # Of several it is not known here which ends last.
+        return None if refused or len(below) != 1 else below[0]
 
     def removal_of(self, node: Node) -> Removal | None:
         """Return the removal that has taken an entry out of the tree and is not done with it."""
@@ -426,17 +441,17 @@ class History:
         self.lost |= {(child, name) for process, name in self.lost if process == MAIN}
 
     def _learn_removals(self, step: Step, answer: Answer) -> None:
-        for event in answer.events:
+        for index, event in enumerate(answer.events):
             if event.op in REMOVALS and event.phase == "enter":
-                self._removal_begins(step, event, answer)
+                self._removal_begins(step, event, _is_refused(answer, index))
         for removal in [each for each in self.removals if each.end_in(answer.events) is not None]:
             self._removal_ends(removal)
 
-    def _removal_begins(self, step: Step, event: Event, answer: Answer) -> None:
+    def _removal_begins(self, step: Step, event: Event, refused: bool) -> None:
         node = next((self.target(verb, args) for verb, args in self._calls(step, event)), None)
         if node is None or node.gone or self.removal_of(node) is not None:
             return
-        if answer.refusals or any(each.op == event.op and each.ret for each in answer.events):
+        if refused:
             in_linux_too = node.args.get("permanent") == "1"
             for each in node.subtree():
                 each.kept = not in_linux_too
@@ -634,6 +649,18 @@ class History:
 
     def _file(self, step: Step) -> OpenFile:
         return self.descriptor(step) or OpenFile(_nothing(), None, ours_alone=False)
+
+
+def _is_refused(answer: Answer, index: int) -> bool:
+    """Tell whether the removal that enters at *index* was refused, and not another inside it."""
+    by = answer.events[index].by
+    later = [each for each in answer.events[index:] if each.by == by and each.op in REMOVALS]
+    depths = accumulate(1 if each.phase == "enter" else -1 for each in later)
+    end = next((n for n, depth in enumerate(depths) if depth == 0), None)
+    if end is None:
+        return False
+    # Those that return nothing cannot say so; then the warning does, if it is no other's.
+    return bool(later[end].ret) or (end == 1 and bool(answer.refusals))
 
 
 def _releases(events: Iterable[Event]) -> Counter[tuple[str, int | None, str]]:

@@ -79,7 +79,8 @@ def stat_result(found: Stat) -> Result:
 @system_call
 async def access(call: Caller, args: Args) -> Result:
     """Ask what would be allowed."""
-    call.proc.access(call.path(args), number(args["how"]), cred=call.actor.cred)
+    path, start = call.where(args)
+    call.proc.access(path, number(args["how"]), cred=call.actor.cred, dir_fd=start)
     return {"ret": 0}
 
 
@@ -89,7 +90,8 @@ async def readlink(call: Caller, args: Args) -> Result:
     size = number(args.get("n", "4096"))
     if size <= 0:
         raise OSError(EINVAL, "no room for anything")
-    target = call.proc.readlink(call.path(args), cred=call.actor.cred)
+    path, start = call.where(args)
+    target = call.proc.readlink(path, cred=call.actor.cred, dir_fd=start)
     return shown(os.fsencode(target)[:size])
 
 
@@ -122,7 +124,8 @@ async def chdir(call: Caller, args: Args) -> Result:
     """Go into a directory; that is a descriptor of it which no handler hears of."""
     path, start = call.where(args)
     flags = os.O_PATH | os.O_DIRECTORY
-    there = await call.proc.open(path, flags, cred=call.actor.cred, dir_fd=start)
+    # Its "." is found by who may search it.
+    there = await call.proc.open(f"{path}/.", flags, cred=call.actor.cred, dir_fd=start)
     before, call.actor.process.cwd = call.actor.process.cwd, there
     if before is not None:
         await before.aclose()
@@ -132,7 +135,8 @@ async def chdir(call: Caller, args: Args) -> Result:
 @system_call
 async def chmod(call: Caller, args: Args) -> Result:
     """Change the mode."""
-    call.proc.chmod(call.path(args), number(args["mode"]), cred=call.actor.cred)
+    path, start = call.where(args)
+    call.proc.chmod(path, number(args["mode"]), cred=call.actor.cred, dir_fd=start)
     return {"ret": 0}
 
 
@@ -140,7 +144,8 @@ async def chmod(call: Caller, args: Args) -> Result:
 async def chown(call: Caller, args: Args) -> Result:
     """Change the owner."""
     uid, gid = number(args["uid"]), number(args["gid"])
-    call.proc.chown(call.path(args), uid, gid, cred=call.actor.cred)
+    path, start = call.where(args)
+    call.proc.chown(path, uid, gid, cred=call.actor.cred, dir_fd=start)
     return {"ret": 0}
 
 

@@ -21,7 +21,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from dataclasses import dataclass, replace
-from errno import EDEADLK, EEXIST, ENOENT
+from errno import EDEADLK, EEXIST, EINVAL, ENOENT
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
@@ -234,6 +234,19 @@ def _refuse(step: Step, expected: Expected) -> Expected:
     return expected.failing(step, _DEAD[step.verb]) if step.verb in _DEAD else expected
 
 
+def rule_nothing_permanent_begins_in_what_goes(
+    history: History, step: Step, expected: Expected
+) -> Expected:
+    """Where a removal is under way nothing permanent is made; in Linux it stops at that later."""
+    if step.verb != "create" or "permanent" not in step.args or not expected.answer.res["created"]:
+        return expected
+    here = history.parent_of(step.args)
+    around = [] if here is None else [here, *here.above()]
+    if not any(removal.root in around for removal in history.removals):
+        return expected
+    return replace(expected.but(res={"created": False}, refusals=(EINVAL,)), last=True)
+
+
 def rule_unlinked_name_is_not_found(history: History, step: Step, expected: Expected) -> Expected:
     """While a removal waits, nothing of the subtree is found by a path, cached there or not."""
     found = _parted(history, step)
@@ -270,12 +283,14 @@ def rule_lost_file_is_not_released(history: History, step: Step, expected: Expec
 
 
 def rule_loser_joins(history: History, step: Step, expected: Expected) -> Expected:
-    """Who removes what somebody else is removing waits for that."""
+    """Who removes what somebody else is removing, or something of it, waits for that."""
     if step.verb not in REMOVALS or step.actor in history.joined or history.going(step) is None:
         return expected
-    enter = tuple(event for event in expected.answer.events if event.phase == "enter")
+    *done, last = expected.answer.events
+    if (last.op, last.phase) != (step.verb, "exit"):
+        return expected  # it waits in Linux too
     blocked = expected.answer.blocked | {step.actor}
-    return expected.but(res={"pending": True}, events=enter, refusals=(), blocked=blocked)
+    return expected.but(res={"pending": True}, events=tuple(done), refusals=(), blocked=blocked)
 
 
 def rule_joined_actor_sleeps(history: History, step: Step, expected: Expected) -> Expected:
@@ -547,6 +562,7 @@ RULES: Final = (
     rule_path_leads_to_what_is_there,
     rule_our_file_is_alive,
     rule_closed_entry_refuses,
+    rule_nothing_permanent_begins_in_what_goes,
     rule_unlinked_name_is_not_found,
     rule_no_such_descriptor,
     rule_lost_file_is_not_released,

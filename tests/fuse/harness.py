@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -82,10 +82,11 @@ def guard(path: str, seconds: float = SECONDS_TO_ABORT) -> Generator[None]:
 async def mounted(
     proc: ProcFS, path: Path, *, allow_other: bool = False, seconds: float = SECONDS_TO_ABORT
 ) -> AsyncGenerator[Mount]:
-    """Mount a tree, with a guard."""
+    """Mount a tree, with a guard that watches it be unmounted too."""
     await in_thread(os.makedirs, path)
-    async with mount(proc, path, allow_other=allow_other) as mounted_tree:
-        with guard(mounted_tree.path, seconds):
+    with ExitStack() as stack:
+        async with mount(proc, path, allow_other=allow_other) as mounted_tree:
+            stack.enter_context(guard(mounted_tree.path, seconds))
             yield mounted_tree
 
 

@@ -15,7 +15,7 @@ import pytest
 from anyio.abc import Process, TaskStatus
 
 from aiopde import ProcFS, ProcOps
-from aiopde.fuse import _mount, mount
+from aiopde.fuse import Mount, _mount, _session, mount
 from aiopde.fuse._mount import mounted_device
 from tests.conftest import BACKENDS
 from tests.fuse.harness import in_thread, mounted, needs_mount, run, state_of, until
@@ -60,6 +60,12 @@ async def server(path: Path, backend: str, *user: str) -> AsyncGenerator[Process
             await run("umount", "-l", path)
 
 
+async def enter(mount: Mount) -> None:
+    """Enter what is expected to refuse that."""
+    async with mount:
+        pytest.fail("it was mounted")
+
+
 @pytest.fixture
 def backend(anyio_backend: object) -> str:
     """The name of the loop this variant of the test runs on."""
@@ -97,7 +103,7 @@ async def test_leaving_the_block_unmounts(tmp_path: Path) -> None:
             assert repr(mounted) == f"<Mount '{tmp_path}/m' not mounted>"
             assert handlers.log == ["open 1", "read 1", "release 1"]
             assert proc.stat("f").st_nlink == 1
-        assert errors == [errno.ECONNABORTED, errno.ENOTCONN]
+        assert errors == [errno.ENOTCONN, errno.ENOTCONN]
     assert os.listdir(tmp_path / "m") == ["below"]
 
 
@@ -123,7 +129,6 @@ async def test_no_process_and_no_descriptor_is_left(tmp_path: Path) -> None:
         for round_ in range(3):
             async with mounted(proc, tmp_path / f"m{round_}") as mount_:
                 watchdog = mount_._attachment._watchdog
-                assert watchdog is not None
                 assert state_of([watchdog.pid]) != [""]
             assert state_of([watchdog.pid]) == [""]
             fds = os.listdir("/proc/self/fd")
@@ -240,8 +245,7 @@ async def test_an_aborted_connection_is_unmounted_in_the_end(tmp_path: Path) -> 
             await in_thread(os.statvfs, mounted_tree.path)
         async with ProcFS() as other:
             with refused(errno.ENOTCONN):
-                async with mount(other, mounted_tree.path):
-                    pass
+                await enter(mount(other, mounted_tree.path))
     assert await in_thread(os.listdir, mounted_tree.path) == []
     os.close(fd)
 
@@ -313,13 +317,12 @@ async def test_bad_mount_points_are_named(tmp_path: Path) -> None:
     """A missing directory, a file."""
     async with ProcFS() as proc:
         with refused(errno.ENOENT) as caught:
-            async with mount(proc, tmp_path / "missing"):
-                pass
+            await enter(mount(proc, tmp_path / "missing"))
         assert "make the directory" in str(caught.value)
         (tmp_path / "file").touch()
-        with refused(errno.ENOTDIR):
-            async with mount(proc, tmp_path / "file"):
-                pass
+        for path in [tmp_path / "file", tmp_path / "file/below"]:
+            with refused(errno.ENOTDIR):
+                await enter(mount(proc, path))
 
 
 async def test_a_dead_mount_in_the_way_is_named_with_its_cure(tmp_path: Path) -> None:
@@ -332,12 +335,11 @@ async def test_a_dead_mount_in_the_way_is_named_with_its_cure(tmp_path: Path) ->
         await process.wait()
         async with ProcFS() as proc:
             with refused(errno.ENOTCONN) as caught:
-                async with mount(proc, path):
-                    pass
+                await enter(mount(proc, path))
             assert f"umount -l {path}" in str(caught.value)
             await run("umount", "-l", path)
             async with mount(proc, path):
-                pass
+                assert mounted_device(str(path))
 
 
 async def test_what_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -346,15 +348,47 @@ async def test_what_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.Monk
         monkeypatch.setattr(_mount, "_DEVICE", "/dev/no-such-device")
         monkeypatch.setattr(os, "geteuid", lambda: 0)
         with refused(errno.ENOENT) as caught:
-            async with mount(proc, tmp_path):
-                pass
+            await enter(mount(proc, tmp_path))
         assert "modprobe fuse" in str(caught.value)
         monkeypatch.setattr(os, "geteuid", lambda: NOBODY)
         monkeypatch.setenv("PATH", str(tmp_path))
         with refused(errno.ENOENT) as caught:
-            async with mount(proc, tmp_path):
-                pass
+            await enter(mount(proc, tmp_path))
         assert "apt install fuse3" in str(caught.value)
+
+
+async def test_a_mount_that_is_not_allowed_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a container without the right to; any other error is the kernel's."""
+
+    def refuse(name: str, *args: object) -> None:
+        raise OSError(number, "no")
+
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    async with ProcFS() as proc:
+        with monkeypatch.context() as patch:
+            patch.setattr(_mount, "_call", refuse)
+            for number in (errno.EPERM, errno.EBUSY):
+                with refused(number) as caught:
+                    await enter(mount(proc, tmp_path))
+                assert ("SYS_ADMIN" in str(caught.value)) == (number == errno.EPERM)
+        with refused(errno.EINVAL):
+            _mount._call("umount2", b"/", 1 << 30)
+        monkeypatch.setattr(_mount, "_DEVICE", str(tmp_path))
+        with refused(errno.EISDIR):
+            await enter(mount(proc, tmp_path))
+
+
+async def test_a_kernel_too_old_is_told_and_unmounted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is left mounted of what could not be served."""
+    monkeypatch.setattr(_session, "MINOR_AT_LEAST", 9999)
+    async with ProcFS() as proc:
+        with refused(errno.EPROTO):
+            await enter(mount(proc, tmp_path))
+    assert mounted_device(str(tmp_path)) is None
 
 
 @needs_helper
@@ -369,8 +403,7 @@ async def test_what_fusermount3_says_is_the_error(
     monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
     async with ProcFS() as proc:
         with refused(errno.EPERM) as caught:
-            async with mount(proc, tmp_path):
-                pass
+            await enter(mount(proc, tmp_path))
     assert "not today" in str(caught.value)
 
 

@@ -1,13 +1,17 @@
 """Telling the kernel what has changed, while it asks us."""
 
 import json
+import os
+import select
 import sys
 from pathlib import Path
 
 import anyio
+import pytest
 
-from aiopde import ProcFS, ProcOps
-from tests.fuse.harness import mounted, needs_mount, until
+from aiopde import File, ProcFS, ProcOps, WaitQueue
+from tests.fuse.harness import in_thread, mounted, needs_mount, run, state_of, until
+from tests.helpers import Handlers
 
 pytestmark = needs_mount
 
@@ -64,3 +68,49 @@ async def test_removals_race_readers_and_nobody_hangs(tmp_path: Path) -> None:
         await until(lambda: mount.statistics().open_files == 0)
     assert removed > 500
     assert sum(count["reads"] for count in counts) > 100
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="nobody else may try to remove a name")
+async def test_a_name_that_waits_holds_up_no_other_news(tmp_path: Path) -> None:
+    """
+    root's rm locks the directory, and waits for a write that is inside a handler: so does what we
+    tell of names in it. Whoever polls is woken all the same; and leaving ends it all.
+    """
+    handlers, queue = Handlers(), WaitQueue()
+    handlers.hold_up("write")
+    ready = 0
+
+    async def poll(file: File) -> int:
+        file.poll_wait(queue)
+        return ready
+
+    def wait() -> list[tuple[int, int]]:
+        with open(f"{path}/polled", "rb") as file:
+            poller = select.poll()
+            poller.register(file, select.POLLIN)
+            return poller.poll(10_000)
+
+    async def waits() -> None:
+        seen.append(await in_thread(wait))
+
+    path = tmp_path / "m"
+    seen: list[object] = []
+    async with anyio.create_task_group() as tg, ProcFS() as proc:
+        async with mounted(proc, path) as mount:
+            proc.create("written", handlers.ops("write"), mode=0o666)
+            proc.create("polled", ProcOps(poll=poll))
+            going = proc.create("going", Handlers().ops("read"))
+            await run("cat", path / "going")
+            tg.start_soon(run, "sh", "-c", f"echo x > {path}/written; true")
+            await until(lambda: mount.statistics().waiting == 1)
+            tg.start_soon(waits)
+            await until(lambda: len(queue) == 1)
+            rm = await anyio.open_process(["rm", "-f", str(path / "written")])
+            await until(lambda: state_of([rm.pid]) == ["D"])
+            await going.remove()
+            ready = select.POLLIN
+            queue.wake_up()
+            await until(lambda: seen)
+            assert state_of([rm.pid]) == ["D"]
+        await rm.aclose()
+    assert handlers.log == ["write None"]

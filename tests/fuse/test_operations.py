@@ -336,9 +336,9 @@ async def test_ioctl_passes_numbers_and_buffers(tmp_path: Path) -> None:
         def ioctls() -> list[int]:
             with open(f"{mount.path}/f", "rb") as file:
                 plain = fcntl.ioctl(file, _ioc(0, 1, 0), 41)
-                inout = fcntl.ioctl(file, _ioc(3, 2, 5), buffer)
+                both = fcntl.ioctl(file, _ioc(3, 2, 5), buffer)
                 out = fcntl.ioctl(file, _ioc(2, 3, 5), bytearray(b"zzzzz"))
-            return [plain, inout, out]
+            return [plain, both, out]
 
         assert await in_thread(ioctls) == [42, 5, 5]
         assert buffer.tobytes() == b"HELLO"

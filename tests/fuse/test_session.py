@@ -2,6 +2,7 @@
 
 import errno
 import os
+import select
 import socket
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
@@ -36,7 +37,7 @@ from aiopde.fuse._protocol import (
     Opcode,
     dirent,
 )
-from aiopde.fuse._session import Session
+from aiopde.fuse._session import Session, Waiting
 from tests.helpers import Handlers, all_blocked, refused
 
 FLUSH = 25
@@ -89,12 +90,8 @@ class Kernel:
         return number
 
     def nothing_left(self) -> bool:
-        self._end.setblocking(False)
-        try:
-            self._end.recv(1, socket.MSG_PEEK)
-        except BlockingIOError:
-            return True
-        return False
+        ready, _, _ = select.select([self._end], [], [], 0)
+        return not ready
 
 
 @asynccontextmanager
@@ -179,6 +176,33 @@ async def test_answers_that_wait_for_nothing_need_no_task() -> None:
         await all_blocked()
         assert sorted(kernel.answer() for _ in waiting) == [(n, 0, b"content") for n in waiting]
         assert len(anyio.get_running_tasks()) == len(before)
+
+
+async def test_what_waits_can_be_closed() -> None:
+    """As a coroutine whose loop is gone: its ``finally`` blocks run."""
+    ended: list[str] = []
+
+    async def waits() -> bytes:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            ended.append("closed")
+        raise AssertionError
+
+    async def outer(inner: Waiting) -> bytes:
+        return await inner
+
+    for close_at_once in [True, False]:
+        coroutine = waits()
+        waiting = Waiting(1, coroutine, coroutine.send(None))
+        around = outer(waiting)
+        around.send(None)
+        if close_at_once:
+            around.close()
+        else:
+            with pytest.raises(KeyboardInterrupt):
+                around.throw(KeyboardInterrupt())
+    assert ended == ["closed", "closed"]
 
 
 async def test_an_interrupt_cancels_the_call_it_names() -> None:

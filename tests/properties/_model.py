@@ -452,10 +452,9 @@ class Model:
     def begin(self, actor: str, root: Entry) -> Removal:
         removal = Removal(root, actor)
         removal.others = [other for other in self.removals if root in other.root.above()]
-        # What is below something gone belongs to no removal.
-        around = next((entry for entry in root.above() if entry.gone or entry.removal), root)
-        if around.removal is not None and not around.gone:
-            around.removal.others.append(removal)
+        around = removal_around(root)
+        if around is not None:
+            around.others.append(removal)
         if root is not self.root:
             root.unlink()
         for entry in root.subtree():
@@ -501,6 +500,13 @@ class Model:
 
     def _wait(self, removal: Removal, until: Callable[[], bool]) -> Wait:
         return Wait(lambda: until() or removal.resumed)
+
+
+def removal_around(entry: Entry) -> Removal | None:
+    """Find the removal that an entry, or a directory it is in, belongs to."""
+    # What is below something gone belongs to none.
+    around = next((each for each in entry.above() if each.gone or each.removal), entry)
+    return None if around.gone else around.removal
 
 
 def says(actor: str, op: str, file: File) -> str:

@@ -6,7 +6,7 @@ import os
 from collections import Counter
 from contextlib import nullcontext
 from dataclasses import dataclass
-from errno import EAGAIN, EINTR
+from errno import EAGAIN, EINTR, EINVAL
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
@@ -14,6 +14,7 @@ import pytest
 
 from aiopde import Mapping, ProcDirEntry, ProcFile, TraceRecord, trace
 from tests.conformance._quiet import quiet
+from tests.helpers import refused
 from tests.races._stage import HOST, Stage
 
 from . import _model
@@ -146,6 +147,10 @@ class Play:
         name = NAMES[y % len(NAMES)]
         if name in parent.like.children:
             with pytest.raises(FileExistsError):  # I23
+                make(name, parent=parent.real)
+            return
+        if traits.get("permanent") and _model.removal_around(parent.like) is not None:
+            with refused(EINVAL):
                 make(name, parent=parent.real)
             return
         number = self.model.free_number()

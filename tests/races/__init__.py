@@ -2,7 +2,7 @@
 Races: two calls that meet, each interleaving that matters placed by hand.
 
 _stage.py is where they are played, and checks what must hold after any of them; _sweep.py cancels
-somebody at every point of a story; test_cancel_vs_remove.py does that to everybody. The letters in
+somebody at every point of a story; the files test_cancel_* do that to everybody. The letters in
 the names of the tests are those of the contract: L an interleaving of a removal, B a bug that Linux
 or a relative of procfs has had, A what an async design owes, I an invariant.
 
@@ -29,18 +29,20 @@ B26 test_create_vs_remove       B28 test_read_vs_remove         B29 test_remove_
 B33 test_remove_vs_remove
 
 elsewhere: B20, B21, B22 (the buffer, the tail of a record and the position of a seq file) in
-tests/test_seq_file.py; B31 (a table that is none) in tests/test_procfs.py.
+tests/test_seq_file.py; B27 (who is cancelled when a grace ends) in tests/test_watch.py; B30 in
+test_put_vs_rmmod; B31 (a table that is none) in tests/test_procfs.py; B32 (a module's permanent
+entry) in tests/test_module.py; B4 and B19 (what is freed, and when), B15 in test_lookup_vs_remove.
 
 cannot happen to us:
-B15  a directory has a table of its own, which is empty: there is no union to confuse
-B19  what somebody still walks through is not freed: Python's references
 B23  there is no splice
-B24  what is created first and removed last is the caller's choice
-B27  a removal cancels no call, unless it was given a grace (elsewhere)
-B30  the bias is added in one step and never taken back; a module's count is test_put_vs_rmmod
-B32  permanence is part of the table, and never set afterwards
+B24  what is created first and removed last is the caller's choice; examples/driver_module.py shows
+     the right one
 
-A1, A2, A3 and I4 are test_cancel_vs_remove; A6, A7 by name in the files above.
+Deadlocks: D1 to D7 are test_self_removal; those through the unload of a module, tests/test_unload.
+
+A1, A2, A3 and I4 are test_cancel_vs_remove, test_cancel_in_handlers and test_cancel_vs_rmmod; A4 is
+by itself here, as publishing the event and adding the bias are one step; A5 is test_self_removal;
+A6, A7 and most of the invariants I1 to I45 by name in the files above and in tests/properties.
 """
 
 import pytest

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self, final
 import anyio
 from anyio.lowlevel import checkpoint
 
-from aiopde import File, Mapping, ProcFile, ProcFS, ProcOps
+from aiopde import File, Kernel, Mapping, ProcFile, ProcFS, ProcOps
 from tests.conformance._quiet import quiet
 
 if TYPE_CHECKING:
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from aiopde import ProcDirEntry
+
+    Host = type[ProcFS] | type[Kernel]
 
 ACTOR: ContextVar[str] = ContextVar("ACTOR")
 """In whose name a handler runs; a forced release has the context of whoever removes."""
@@ -65,7 +67,8 @@ class Actor:
 
 class Stage:
     """
-    Where a race is played: ``async with Stage() as s:``, a ProcFS is then at ``s.proc``.
+    Where a race is played: ``async with Stage() as s:``, a ProcFS is then at ``s.proc``. With
+    ``Stage(Kernel)`` it is that of a Kernel, at ``s.kernel``.
 
     Leaving it lets everybody go, closes every file, leaves the ProcFS and checks what must hold
     after any race: nobody is inside, everything is gone, each successful open was released exactly
@@ -73,8 +76,10 @@ class Stage:
     """
 
     proc: ProcFS
+    kernel: Kernel
 
-    def __init__(self) -> None:
+    def __init__(self, host: Host = ProcFS) -> None:
+        self._host = host
         self.actors: dict[str, Actor] = {}
         self.gates: dict[str, Gate] = {}
         """The handlers that have stopped, by the actor they run for."""
@@ -123,7 +128,10 @@ class Stage:
             assert _tasks() == self._tasks_before
 
     async def _be_host(self) -> None:
-        async with ProcFS() as self.proc:
+        async with self._host() as host:
+            if isinstance(host, Kernel):
+                self.kernel = host
+            self.proc = host.proc if isinstance(host, Kernel) else host
             await self._leave.wait()
 
     async def _end(self) -> None:

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from aiopde import ProcFS
+from tests.conformance._quiet import quiet
+
 from ._stage import Stage
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+
+    from ._stage import Host
 
     Scenario = Callable[[Stage], Awaitable[None]]
 
@@ -20,8 +25,8 @@ class Victim(Stage):
     anything, after it has ended, when a handler begins, ends or is let go.
     """
 
-    def __init__(self, victim: str, point: int) -> None:
-        super().__init__()
+    def __init__(self, victim: str, point: int, host: Host) -> None:
+        super().__init__(host)
         self._victim = victim
         self._point = point
         self.at_point = self._perhaps_cancel
@@ -38,8 +43,30 @@ class Victim(Stage):
                 self.cancel(self._victim)
 
 
+async def go_on(s: Stage) -> None:
+    """Let whoever has stopped go on, one after the other, until nobody has."""
+    await quiet()
+    while s.gates:
+        s.go(min(s.gates))
+        await quiet()
+
+
+def only_the_victim(victim: str) -> Callable[[Stage], None]:
+    """Make a check that nobody still waits, and nobody else was cut short."""
+
+    def check(s: Stage) -> None:
+        assert s.busy == set()
+        cut = {name for name, actor in s.actors.items() if actor.cancelled}
+        assert cut <= {victim}, "somebody else was cut short"
+
+    return check
+
+
 async def cancel_everywhere(
-    victim: str, scenario: Scenario, check: Callable[[Stage], object] = bool
+    victim: str,
+    scenario: Scenario,
+    check: Callable[[Stage], object] = bool,
+    host: Host = ProcFS,
 ) -> int:
     """
     Cancel the *victim* of a scenario at each point there is; check all after each time.
@@ -52,7 +79,7 @@ async def cancel_everywhere(
     """
     points = 0
     while True:
-        async with Victim(victim, points + 1) as stage:
+        async with Victim(victim, points + 1, host) as stage:
             await scenario(stage)
         check(stage)
         if not stage.reached:

@@ -12,7 +12,7 @@ import pytest
 from tests.conformance._quiet import quiet
 
 from ._stage import DATA, HOST, Stage
-from ._sweep import cancel_everywhere
+from ._sweep import cancel_everywhere, go_on, only_the_victim
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -22,14 +22,6 @@ if TYPE_CHECKING:
     from ._sweep import Scenario
 
 ALL_OPS = "open read write mmap release"
-
-
-async def go_on(s: Stage) -> None:
-    """Let whoever has stopped go on, one after the other, until nobody has."""
-    await quiet()
-    while s.gates:
-        s.go(min(s.gates))
-        await quiet()
 
 
 async def reading(s: Stage) -> None:
@@ -211,13 +203,7 @@ async def test_whoever_is_cancelled_wherever_leaves_all_in_order(
     """
     Cancelled at any point of the story, an actor leaves nothing counted, unreleased or waiting.
     """
-
-    def check(s: Stage) -> None:
-        assert s.busy == set()
-        cut = [name for name, actor in s.actors.items() if actor.cancelled]
-        assert set(cut) <= {victim}, "somebody else was cut short"
-
-    assert await cancel_everywhere(victim, scenario, check) > 0
+    assert await cancel_everywhere(victim, scenario, only_the_victim(victim)) > 0
 
 
 class TestAllOrNothing:

@@ -38,7 +38,7 @@ class TestHandOff:
 
     async def test_L8_B6_a_close_waits_for_the_release_that_removal_began(self) -> None:
         """
-        A close during the forced release returns after it: the file is not pulled away.
+        A close during the forced release returns after it (I18): the file is not pulled away.
         """
         async with Stage() as s:
             entry = s.create("x", "release")

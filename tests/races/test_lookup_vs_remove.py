@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import weakref
 from errno import ENOENT
 
 import pytest
 
+from aiopde import ProcFS, ProcOps
+from aiopde._ops import NO_OPS
 from tests.conformance._quiet import quiet
 
 from ._stage import DATA, Stage
@@ -26,6 +30,45 @@ async def test_L14_B12_an_entry_found_before_its_removal_cannot_be_opened_after(
         await quiet()
         assert s.errno("late") == ENOENT
         found.ops = s.ops()
+
+
+class Data:
+    """What an entry refers to, and can be seen to be freed."""
+
+
+async def test_B15_a_directory_has_no_table_to_be_taken_for_another() -> None:
+    """
+    What a directory, link or mount point has for handlers is the empty table, in any state.
+    """
+    async with ProcFS() as proc:
+        entries = [proc.mkdir("d"), proc.symlink("l", "d"), proc.create_mount_point("m")]
+        for entry in entries:
+            assert entry.ops is NO_OPS
+            assert not entry.killable
+            await entry.remove()
+            assert entry.ops is NO_OPS
+
+
+async def test_B4_B19_what_is_gone_is_freed_once_and_by_the_last_who_knows_it() -> None:
+    """
+    A walk that holds an entry finds it whole after its removal; when nobody does, it is freed.
+    """
+    async with ProcFS() as proc:
+        data = [Data(), Data()]
+        freed = [weakref.ref(each) for each in data]
+        directory = proc.mkdir("d", data=data.pop())
+        child = proc.create("d/x", ProcOps(), data=data.pop())
+        numbers = {directory.ino, child.ino}
+        async with await proc.open("d") as here:
+            await directory.remove()
+            del directory, child
+            assert here.entry.statistics().state == "gone"
+            assert proc.lookup("..", dir_fd=here) is proc.root
+            assert [each.name for each in await here.getdents()] == [".", ".."]
+        del here
+        gc.collect()
+        assert [each() for each in freed] == [None, None]
+        assert {proc.mkdir("d").ino, proc.create("d/x", ProcOps()).ino} == numbers
 
 
 async def test_L14_an_open_looks_the_path_up_after_its_checkpoint() -> None:

@@ -12,7 +12,7 @@ import asyncio
 import logging
 from contextlib import AsyncExitStack, contextmanager
 from errno import EDEADLK
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
@@ -246,6 +246,30 @@ class TestD1:
             await wait_until(lambda: first.done)
             assert first.result is None
             assert [exc.errno for exc in caught] == [EDEADLK]
+
+    @pytest.mark.usefixtures("looks")
+    @pytest.mark.parametrize("victim", ["reader", "remover"])
+    async def test_cancelled_anywhere(self, victim: str) -> None:
+        """
+        Whoever of a circle is cancelled, and when: nobody is inside then, and no task is left.
+        """
+        before = len(anyio.get_running_tasks())
+        for points in range(25):
+            caught: list[OSError] = []
+            async with ProcFS() as proc, create_task_group() as tg:
+                entry = proc.create("x", reading(through_a_child, caught))
+                calls: dict[str, Call[Any]] = {
+                    "reader": Call((await proc.open("x")).read),
+                    "remover": Call(entry.remove),
+                }
+                for call in calls.values():
+                    tg.start_soon(call.run)
+                    for _ in range(points):
+                        await anyio.lowlevel.checkpoint()
+                calls[victim].cancel()
+                await entry.remove()
+                assert (state(entry), entry.in_use) == ("gone", 0)
+            assert len(anyio.get_running_tasks()) == before
 
 
 class TestD2:
@@ -698,10 +722,10 @@ class TestNoDeadlock:
         A task that stands between two circles is suspected, but in none: it is not told.
         """
 
-        def everybody(look: _holders._Look) -> frozenset[int]:
+        def everybody(look: _holders.Look) -> frozenset[int]:
             return frozenset(look.waiters)
 
-        monkeypatch.setattr(_holders._Look, "suspects", everybody)
+        monkeypatch.setattr(_holders.Look, "suspects", everybody)
         handlers = Handlers()
         handlers.hold_up("read")
         async with ProcFS() as proc, create_task_group() as tg:
@@ -778,13 +802,13 @@ class TestCosts:
         """
         looks: list[int] = []
 
-        class CountedLook(_holders._Look):
+        class CountedLook(_holders.Look):
             def __init__(self) -> None:
                 super().__init__()
                 looks.append(len(self.waiters))
 
         monkeypatch.setattr(_watch, "_FIRST_LOOK", 10 * GRACE)
-        monkeypatch.setattr(_holders, "_Look", CountedLook)
+        monkeypatch.setattr(_holders, "Look", CountedLook)
         handlers = Handlers()
         handlers.hold_up("read")
         async with ProcFS() as proc, create_task_group() as tg:

@@ -1,0 +1,146 @@
+"""
+Dynamic partial-order reduction: one execution for each class of equivalent schedules.
+
+Two schedules are equivalent when they differ only in the order of steps that do not depend on each
+other (Mazurkiewicz). After each execution its races are found: pairs of steps that depend on each
+other and that nothing else orders. For each, the other order is planned where the first of the two
+was made, unless a step is planned there that can lead to it (source sets), and what was seen is
+not begun again (sleep sets). Abdulla, Aronis, Jonsson, Sagonas: Source sets, JACM 2017.
+
+A step is all that a task does between two checkpoints, and what it touches depends on what it
+reads. So we do not know what the second step of a race will touch once it comes first, and the
+wakeup trees of the same paper, which need that exactly, lose executions here: seen with three
+tasks of which one looks before it writes. Instead the steps that reverse a race are followed as
+long as they can be; that keeps almost all executions from ending asleep.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, final
+
+from ._footprint import Accesses, conflict
+from ._run import Diverged
+from ._strategies import go_on
+
+if TYPE_CHECKING:
+    from ._footprint import Event, Tracker
+    from ._order import Order
+    from ._run import Lane
+
+
+@final
+class Node:
+    """A state on the path of the execution: what was done from it, and what is to be done."""
+
+    __slots__ = ("begun", "plan", "sleep", "taken")
+
+    def __init__(self, sleep: dict[str, Accesses]) -> None:
+        self.sleep = sleep
+        """Whose next step need not be made from here: what comes of it was seen."""
+        self.plan: dict[str, list[str]] = {}
+        """Whose step is to be made from here, and whose after that."""
+        self.begun: set[str] = set()
+        """Whose step was made from here, or is being made."""
+        self.taken = ""
+        """Whose step is being made."""
+
+    def knows(self, lane: str) -> bool:
+        """Whether the step of a task was, is or will be made from here."""
+        return lane in self.begun or lane in self.plan
+
+    def take(self, lane: str) -> None:
+        """Make the step of a task."""
+        self.taken = lane
+        self.begun.add(lane)
+
+
+@final
+class Explorer:
+    """The path of the current execution, and what is planned from each state on it."""
+
+    def __init__(self, tracker: Tracker) -> None:
+        self.tracker = tracker
+        self._nodes: list[Node] = [Node({})]
+        """The states before each step; the first step is the scenario's, and no choice."""
+        self._guide: list[str] = []
+        """Whose steps are to follow the last one on the path, latest first."""
+
+    def choose(self, ready: list[Lane], last: Lane | None) -> Lane | None:
+        """Follow the path to its end, and then the plan, and then go on somehow."""
+        depth = len(self.tracker.events)
+        if depth < len(self._nodes):
+            return self._find(self._nodes[depth].taken, ready)
+        node = Node(self._sleep_after(depth - 1))
+        awake = [lane for lane in ready if lane.name not in node.sleep]
+        if not awake:
+            return None
+        lane = self._guided(awake) or go_on(awake, last)
+        node.take(lane.name)
+        self._nodes.append(node)
+        return lane
+
+    def _guided(self, awake: list[Lane]) -> Lane | None:
+        while self._guide:
+            name = self._guide.pop()
+            for lane in awake:
+                if lane.name == name:
+                    return lane
+        return None
+
+    def _find(self, name: str, ready: list[Lane]) -> Lane:
+        for lane in ready:
+            if lane.name == name:
+                return lane
+        can = ", ".join(lane.name for lane in ready)
+        msg = f"step {len(self.tracker.events) + 1} was made by {name}, and now only {can} can move"
+        raise Diverged(msg)
+
+    def _sleep_after(self, depth: int) -> dict[str, Accesses]:
+        node = self._nodes[depth]
+        made = self.tracker.events[depth].accesses
+        return {
+            lane: accesses
+            for lane, accesses in node.sleep.items()
+            if lane != node.taken and not conflict(accesses, made)
+        }
+
+    def plan(self, order: Order) -> None:
+        """Plan the other order of each race, where its first step was made."""
+        for first, second in order.races:
+            node = self._nodes[first]
+            detour, last = order.without(first), order.events[second]
+            needed = [event for event in detour if order.before[second] >> event.number & 1]
+            # What the last step will touch is not known, so it comes first only if it is alone.
+            best = initials(needed, order) or [last.lane.name]
+            if not any(node.knows(lane) for lane in (*best, *initials(detour, order))):
+                lane = next((lane for lane in best if lane not in node.sleep), best[0])
+                names = [event.lane.name for event in (*detour, last)]
+                names.remove(lane)
+                node.plan[lane] = names[::-1]
+
+    def advance(self) -> bool:
+        """Go back to the last state from which something is to be done; False if there is none."""
+        while len(self._nodes) > 1:
+            node = self._nodes[-1]
+            node.sleep[node.taken] = self.tracker.events[len(self._nodes) - 1].accesses
+            for lane in list(node.plan):
+                guide = node.plan.pop(lane)
+                if lane not in node.sleep:
+                    node.take(lane)
+                    self._guide = guide
+                    return True
+            self._nodes.pop()
+        return False
+
+
+def initials(steps: list[Event], order: Order) -> list[str]:
+    """Return whose step can be the first of these, all of them being made."""
+    first: list[str] = []
+    seen = 0
+    lanes: set[str] = set()
+    for event in steps:
+        if event.lane.name not in lanes and not order.before[event.number] & seen:
+            first.append(event.lane.name)
+        lanes.add(event.lane.name)
+        seen |= 1 << event.number
+    return first

@@ -1,0 +1,230 @@
+"""explore(): run a scenario under many schedules, and say what was found and how sure that is."""
+
+from __future__ import annotations
+
+import inspect
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Hashable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal, final
+
+from ._asyncio import Loop
+from ._auto import Untracked, make
+from ._record import Recorder
+from ._result import Failure, Progress, Result
+from ._run import Execution, Plan, Race, Settings
+from ._schedule import Schedule
+from ._strategies import Replay
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    from ._run import Search
+
+Scenario = Callable[..., "Awaitable[Any]"]
+PROGRESS_EVERY = 0.2
+
+
+def explore(
+    scenario: Scenario,
+    *,
+    backend: Literal["asyncio", "trio"] = "asyncio",
+    strategy: str | Search = "auto",
+    max_schedules: int = 10_000,
+    max_steps: int = 1_000,
+    cancel: Collection[str] = (),
+    seed: int = 0,
+    keep_going: bool = False,
+    replay: Schedule | str | None = None,
+    shrink: bool = True,
+    track: Collection[type] = (),
+    progress: Callable[[Progress], object] | None = None,
+) -> Result:
+    """
+    Run an async function again and again, each time with its tasks moving in another order.
+    """
+    settings = Settings(backend, max_steps, tuple(cancel))
+    if replay is not None:
+        schedule = Schedule.parse(replay) if isinstance(replay, str) else replay
+        strategy = _one(schedule)
+    tally = Tally(max_schedules, keep_going, progress, _name(strategy, replay))
+    search = make(strategy, seed, max_schedules, track) if isinstance(strategy, str) else strategy
+    began = time.perf_counter()
+    verdict = drive(scenario, tally.supervise(search), settings)
+    failure = tally.failure
+    if failure is not None:
+        failure = _look_again(scenario, settings, failure, tally.path)
+        if shrink and replay is None and not keep_going:
+            failure = _shrunk(scenario, settings, failure)
+    return Result(
+        backend,
+        tally.strategy,
+        verdict,
+        tally.schedules,
+        failure,
+        tally.failures,
+        tally.blocked,
+        outcomes=dict(tally.outcomes),
+        seconds=time.perf_counter() - began,
+        seed=seed,
+    )
+
+
+def drive(scenario: Scenario, search: Search, settings: Settings) -> str:
+    """Run what a search plans, all in one loop; return its verdict."""
+    body = scenario if inspect.signature(scenario).parameters else _without_race(scenario)
+    if settings.backend == "asyncio":
+        return Loop(body, search, settings).drive()
+    if settings.backend == "trio":
+        from ._trio import Driver
+
+        return Driver(body, search, settings).drive()
+    msg = f"no backend {settings.backend!r}: there are 'asyncio' and 'trio'"
+    raise ValueError(msg)
+
+
+def _without_race(scenario: Scenario) -> Callable[[Race], Awaitable[object]]:
+    return lambda _race: scenario()
+
+
+def _name(strategy: str | Search, replay: object) -> str:
+    if replay is not None:
+        return "replay"
+    return strategy if isinstance(strategy, str) else getattr(strategy, "__name__", "search")
+
+
+@final
+class Tally:
+    """Counts executions and their ends, and says when it is enough."""
+
+    def __init__(
+        self,
+        most: int,
+        keep_going: bool,
+        progress: Callable[[Progress], object] | None,
+        strategy: str,
+    ) -> None:
+        self._most = most
+        self._keep_going = keep_going
+        self._progress = progress
+        self._began = self._told = time.perf_counter()
+        self.strategy = strategy
+        self.schedules = self.failures = self.blocked = 0
+        self.failure: Failure | None = None
+        self.path: list[str] = []
+        """Who made each step of the first execution that failed."""
+        self.outcomes: Counter[Hashable] = Counter()
+
+    def supervise(self, search: Search) -> Search:
+        """Pass on plans and executions, as long as it makes sense."""
+        plan = next(search)
+        while True:
+            execution = yield plan
+            self._note(execution)
+            if self.failure is not None and not self._keep_going:
+                search.close()
+                return f"sampled ({self.schedules})"
+            try:
+                plan = search.send(execution)
+            except StopIteration as stop:
+                return str(stop.value)
+            except Untracked as why:
+                self._note_untracked(str(why), why.execution)
+                return f"sampled ({self.schedules})"
+            if self.schedules >= self._most:
+                search.close()
+                return f"sampled ({self.schedules})"
+
+    def _note(self, execution: Execution) -> None:
+        self.schedules += 1
+        if execution.cut:
+            self.blocked += 1
+        else:
+            self.outcomes[execution.outcome] += 1
+        if execution.failure is not None:
+            self.failures += 1
+            if self.failure is None:
+                self.failure = execution.failure
+                self.path = [lane.name for lane in execution.path]
+        if self._progress is not None and not self.schedules & 15:
+            self._tell()
+
+    def _note_untracked(self, message: str, execution: Execution) -> None:
+        self.failures += 1
+        if self.failure is None:
+            self.failure = Failure("untracked", message, execution.schedule)
+            self.path = [lane.name for lane in execution.path]
+
+    def _tell(self) -> None:
+        now = time.perf_counter()
+        if self._progress is not None and now - self._told >= PROGRESS_EVERY:
+            self._told = now
+            since = now - self._began
+            self._progress(
+                Progress(self.strategy, self.schedules, self._most, self.failures, since)
+            )
+
+
+def _shrunk(scenario: Scenario, settings: Settings, failure: Failure) -> Failure:
+    """Find the schedule with the fewest switches that fails in the same way."""
+    from ._shrink import Shrinker
+
+    if failure.kind not in ("exception", "invariant", "deadlock", "left behind"):
+        return failure
+    shrinker = Shrinker(failure)
+    drive(scenario, shrinker.search(), settings)
+    best = failure
+    if shrinker.best != failure.schedule:
+        best = _look_again(scenario, settings, replace(failure, schedule=shrinker.best), [])
+    return replace(best, found=failure.schedule, minimal=shrinker.proven)
+
+
+def _one(schedule: Schedule) -> Search:
+    yield Plan(Replay(schedule.choices))
+    return "replayed"
+
+
+def _look_again(
+    scenario: Scenario, settings: Settings, failure: Failure, path: list[str]
+) -> Failure:
+    """Run the failing schedule once more, in all detail; it has to go the same way."""
+    recorder = Recorder()
+    seen: list[Execution] = []
+    drive(scenario, _watched(failure.schedule, recorder, seen), settings)
+    again = seen[0]
+    steps = tuple(recorder.steps)
+    if again.failure is not None and again.failure.key == failure.key:
+        return replace(again.failure, steps=steps)
+    if failure.kind in ("nondeterminism", "untracked"):
+        return replace(failure, steps=steps)
+    return Failure(
+        "nondeterminism",
+        _first_difference(failure, path, again, recorder),
+        failure.schedule,
+        failure.exception,
+        steps,
+    )
+
+
+def _watched(schedule: Schedule, recorder: Recorder, seen: list[Execution]) -> Search:
+    seen.append((yield Plan(Replay(schedule.choices), recorder)))
+    return "replayed"
+
+
+def _first_difference(
+    failure: Failure, path: list[str], again: Execution, recorder: Recorder
+) -> str:
+    now = [lane.name for lane in again.path]
+    for number, (was, name) in enumerate(zip(path, now, strict=False), 1):
+        if was != name:
+            where = recorder.steps[number - 1].began if number <= len(recorder.steps) else None
+            what = f"step {number} was made by {was}, and now by {name} (at {where})"
+            break
+    else:
+        number = min(len(path), len(now))
+        place = recorder.steps[-1].began if recorder.steps else None
+        what = f"the first {number} steps are the same, up to {place}, and then it ends otherwise"
+    return (
+        f"not deterministic: it failed ({failure.message}), and the same schedule did not: {what}"
+    )

@@ -1,0 +1,343 @@
+"""
+What a step touches: which attribute of which object it reads or writes, whom it wakes.
+
+Two steps of different tasks depend on each other when they touch the same attribute of the same
+object, one of them writing, or when one makes the other possible. That has to be seen in full, or
+the search leaves out what it should not; and finely, or it leaves out nothing: "the same object"
+is far too coarse.
+
+Names of objects are the same in every execution: where an object was made (by which task, in which
+of its steps, as which in that step) does not depend on how the tasks are interleaved. An object
+that was there before is known by itself.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator, Hashable, MutableMapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, final
+
+from ._stacks import place_of
+
+if TYPE_CHECKING:
+    from ._run import Backend, Lane, Run
+
+READ: Final = 1
+WRITE: Final = 2
+ADD: Final = 4
+"""What commutes with itself, but not with reading: the end of one task of a group."""
+
+Accesses: TypeAlias = dict[int, int]
+"""Of each key, the kinds of access, or-ed."""
+
+
+def conflict(a: Accesses, b: Accesses) -> bool:
+    """Whether two steps touch the same thing in a way in which their order matters."""
+    if len(b) < len(a):
+        a, b = b, a
+    for key, kinds in a.items():
+        other = b.get(key, 0)
+        if other and (kinds != other or kinds not in (READ, ADD)):
+            return True
+    return False
+
+
+@final
+class Event:
+    """A step, as the search sees it."""
+
+    __slots__ = ("accesses", "after", "lane", "number", "place", "real")
+
+    def __init__(self, lane: Lane, number: int, after: list[Event], *, real: bool = True) -> None:
+        self.lane = lane
+        self.real = real
+        """Whether it was made; not so a cancellation that never came."""
+        self.number = number
+        """Its place in the execution."""
+        self.accesses: Accesses = {}
+        self.place = ""
+        """Where its task stood after it."""
+        self.after = after
+        """What made it possible: the step before, and who woke or started its task."""
+
+
+@final
+class Tracker:
+    """A watcher that notes what each step touches; the hooks of _hooks.py call it."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.notes: set[str] = set()
+        """What was met that cannot be tracked."""
+        self.accesses: Accesses | None = None
+        """Where to note accesses; None while no task moves."""
+        self._keys: dict[Hashable, int] = {}
+        self._labels: list[tuple[Any, str]] = []
+        self._old: dict[int, tuple[object, Hashable]] = {}
+        """Objects that were there before the search, and their names."""
+        self._names: dict[int, tuple[object, Hashable]] = {}
+        self._containers: dict[int, tuple[Any, int, Any]] = {}
+        self._run: Run | None = None
+        self._insight: Backend | None = None
+        self._pending: dict[Lane, list[Event]] = {}
+        self._steps: dict[Lane, int] = {}
+        self._born = 0
+        self._ends: dict[int, list[Event]] = {}
+        self._groups: dict[Lane, list[object]] = {}
+        self._everything: list[Event] = []
+        self._reads: list[Accesses] = []
+        self._event: Event | None = None
+
+    # -- steps ------------------------------------------------------------------------------------
+
+    def begin(self, run: Run) -> None:
+        """Forget the execution before."""
+        self._run = run
+        self._insight = run.backend
+        self.events = []
+        self._names = {}
+        self._containers = {}
+        self._pending = {}
+        self._steps = {}
+        self._ends = {}
+        self._groups = {}
+        self._reads = []
+
+    def before(self, lane: Lane, ready: list[Lane]) -> None:
+        """Open the books for a step."""
+        event = Event(lane, len(self.events), self._pending.pop(lane, []))
+        self.events.append(event)
+        self._event = event
+        self._steps[lane] = self._steps.get(lane, 0) + 1
+        self._born = 0
+        self._see_scopes(lane)
+        for group in self._groups.get(lane, ()):
+            self._note(event.accesses, (self.name(group), "group"), READ)
+        self.accesses = event.accesses
+
+    def after(self, lane: Lane, woken: list[Lane], over: bool) -> None:
+        """Close the books, and note what the step made possible."""
+        event = self._event
+        assert event is not None
+        self.accesses = None
+        self._compare(event.accesses)
+        event.place = f"{lane.name} step {self._steps[lane]}: {self._place(lane, over)}"
+        if over:
+            self._see_end(lane, event, woken)
+        else:
+            self._see_scopes(lane)
+            self._pending.setdefault(lane, []).append(event)
+        for other in woken:
+            if other is not lane:
+                self._pending.setdefault(other, []).append(event)
+            if other.canceller is not None and other not in self._steps:
+                self._pending[other.canceller] = [event]
+        if lane.canceller is not None and self._steps[lane] == 1 and lane.parent is None:
+            self._pending[lane.canceller] = [event]
+        for number, reads in enumerate(self._reads):
+            if any(event.accesses.get(key, 0) & ~READ for key in reads):
+                # The order of two such steps can be seen by the invariant, if by nobody else.
+                self._note(event.accesses, ("invariant", number), WRITE)
+
+    def _place(self, lane: Lane, over: bool) -> str:
+        if over or lane.task is None:
+            return "over"
+        assert self._run is not None
+        return str(place_of(self._run.coroutine(lane)))
+
+    def suspects(self) -> str:
+        """Say what may have been touched unseen."""
+        if self.notes:
+            return "It may be " + "; ".join(sorted(self.notes))
+        return "Name what they share by race.touch(), or its class in track="
+
+    def jump(self, time: float) -> None:
+        """Note that what comes now comes after everything."""
+        assert self._run is not None
+        for lane in self._run.lanes:
+            self._pending.setdefault(lane, []).extend(self.events)
+
+    def check_begins(self, number: int) -> None:
+        """Note accesses as those of an invariant."""
+        while len(self._reads) <= number:
+            self._reads.append({})
+        self.accesses = self._reads[number]
+
+    def complete_events(self) -> list[Event]:
+        """Return the steps, and at the end each cancellation that could have come and did not."""
+        events = list(self.events)
+        assert self._run is not None
+        assert self._insight is not None
+        for lane in self._run.lanes:
+            canceller = lane.canceller
+            if canceller is not None and canceller not in self._steps:
+                event = Event(canceller, len(events), self._pending.get(canceller, []), real=False)
+                if lane.scope is lane.task:
+                    self._note(event.accesses, (lane.name, "cancel()"), WRITE)
+                else:
+                    self._note(event.accesses, (self.name(lane.scope), "_cancel_called"), WRITE)
+                events.append(event)
+        return events
+
+    def _see_scopes(self, lane: Lane) -> None:
+        """A step depends on whether the scopes around it are cancelled."""
+        assert self._insight is not None
+        assert self._event is not None
+        accesses = self._event.accesses
+        if lane.task is None:
+            return
+        self.accesses = None
+        for scope in self._insight.scopes(lane.task):
+            name = self.name(scope)
+            self._note(accesses, (name, "_cancel_called"), READ)
+            self._note(accesses, (name, "_shield"), READ)
+        self._note(accesses, (lane.name, "cancel()"), READ)
+
+    def _see_end(self, lane: Lane, event: Event, woken: list[Lane]) -> None:
+        """Who waits for a group waits for each task of it."""
+        assert self._insight is not None
+        assert self._run is not None
+        self._note(event.accesses, (lane.name, "end"), WRITE)
+        group = self._insight.group(lane.task)
+        if group is None:
+            return
+        self._note(event.accesses, (self.name(group), "group"), ADD)
+        ends = self._ends.setdefault(id(group), [])
+        ends.append(event)
+        waiter = self._run.by_task.get(self._insight.ended_group(group))
+        if waiter in woken:
+            self._pending.setdefault(waiter, []).extend(ends)
+
+    # -- accesses ---------------------------------------------------------------------------------
+
+    def touch(self, thing: object, field: str, write: bool) -> None:
+        """Note an access; what the hooks call."""
+        accesses = self.accesses
+        if accesses is not None:
+            key = self.key(thing, field)
+            accesses[key] = accesses.get(key, 0) | (WRITE if write else READ)
+
+    @contextmanager
+    def waiting_for(self, group: object) -> Generator[None]:
+        """Note that each step of this task looks at a group, as long as it waits for that."""
+        if self.accesses is None or self._event is None:
+            yield  # trio's own, or an execution that is being cleared away
+            return
+        groups = self._groups.setdefault(self._event.lane, [])
+        groups.append(group)
+        self.touch(group, "group", write=True)
+        try:
+            yield
+        finally:
+            groups.remove(group)
+
+    def touch_task(self, task: object, field: str, write: bool) -> None:
+        """Note an access to a task of asyncio."""
+        if self.accesses is not None and self._run is not None:
+            lane = self._run.by_task.get(task)
+            if lane is not None:
+                self._note(self.accesses, (lane.name, field), WRITE if write else READ)
+
+    def look_away(self, call: Callable[[], object]) -> None:
+        """Make a call whose accesses do not count."""
+        accesses, self.accesses = self.accesses, None
+        try:
+            call()
+        finally:
+            self.accesses = accesses
+
+    def created(self, thing: object) -> None:
+        """Note that an object is new, and give it its name."""
+        if self.accesses is not None and id(thing) not in self._names:
+            self._name_new(thing)
+
+    def key(self, thing: object, field: str) -> int:
+        """Return the number of an attribute of an object."""
+        return self._number((self.name(thing), field), thing, field)
+
+    def name(self, thing: object) -> Hashable:
+        """Return the name of an object."""
+        found = self._names.get(id(thing)) or self._old.get(id(thing))
+        if found is not None:
+            return found[1]
+        name = ("old", type(thing).__qualname__, len(self._old))
+        self._old[id(thing)] = thing, name
+        return name
+
+    def _name_new(self, thing: object) -> Hashable:
+        event = self._event
+        assert event is not None
+        self._born += 1
+        name = (type(thing).__qualname__, event.lane.name, self._steps[event.lane], self._born)
+        self._names[id(thing)] = thing, name
+        return name
+
+    def _number(self, key: Hashable, thing: object = None, field: str = "") -> int:
+        number = self._keys.get(key)
+        if number is None:
+            number = self._keys[key] = len(self._keys)
+            self._labels.append((key, field))
+        return number
+
+    def _note(self, accesses: Accesses, key: Hashable, kind: int) -> None:
+        number = self._number(key)
+        accesses[number] = accesses.get(number, 0) | kind
+
+    def key_of(self, name: Hashable, field: str) -> int:
+        """Return the number of what is known by its name."""
+        return self._number((name, field))
+
+    def label(self, number: int) -> str:
+        """Say what a key is, for people."""
+        key = self._labels[number][0]
+        name, field = key
+        kind = name[0] if isinstance(name, tuple) and name[0] != "old" else None
+        if kind is None:
+            kind = name[1] if isinstance(name, tuple) else name
+        return f"{kind}.{field}"
+
+    # -- containers -------------------------------------------------------------------------------
+
+    def see_value(self, thing: object, field: str, value: object) -> None:
+        """
+        Note that what an attribute holds can be changed without touching the attribute.
+
+        A list, a dictionary or a set is compared after each step with what it was before, so it
+        does not matter who changed it, and by which name.
+        """
+        if isinstance(value, _CONTAINERS) and self.accesses is not None:
+            key = self.key(thing, f"{field}[]")
+            self._see(value, key, self.accesses)
+
+    def _see(self, value: Any, key: int, accesses: Accesses) -> None:
+        found = self._containers.get(id(value))
+        if found is None:
+            self._containers[id(value)] = value, key, _copy(value)
+        else:
+            key = found[1]
+        accesses[key] = accesses.get(key, 0) | READ
+
+    def _compare(self, accesses: Accesses) -> None:
+        for value, key, before in list(self._containers.values()):
+            now = _copy(value)
+            if not _same(before, now):
+                accesses[key] = accesses.get(key, 0) | WRITE
+                self._containers[id(value)] = value, key, now
+
+
+_CONTAINERS = (list, dict, set, deque, bytearray)
+
+
+def _copy(value: Any) -> list[Any]:
+    if isinstance(value, MutableMapping):
+        return [*value.keys(), *value.values()]
+    return list(value)
+
+
+def _same(before: list[Any], now: list[Any]) -> bool:
+    return len(before) == len(now) and all(map(_is, before, now))
+
+
+def _is(a: object, b: object) -> bool:
+    return a is b or (type(a) is int and a == b)

@@ -1,0 +1,244 @@
+"""
+Hooks that see attributes being read and written: in place while a search needs them, then gone.
+
+Which classes: those of the program. That is, not Python's, not an installed package's, nor the
+explorer's; but the parts of anyio, asyncio and trio that tasks meet at, and what the user names.
+"""
+
+from __future__ import annotations
+
+import sys
+from contextlib import ExitStack, contextmanager
+from enum import Enum
+from functools import wraps
+from types import MemberDescriptorType
+from typing import TYPE_CHECKING, Any, final
+
+from ._stacks import is_library
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Generator, Iterable
+
+    from ._footprint import Tracker
+
+_OWN = __name__.partition(".")[0]
+_NOT_OWN = (__name__.rpartition(".")[0], f"{_OWN}.pytest_plugin")
+
+_MEETING_PLACES: dict[str, tuple[str, ...]] = {
+    "asyncio.locks": ("Lock", "Condition", "Semaphore", "BoundedSemaphore", "Barrier"),
+    "asyncio.queues": ("Queue", "PriorityQueue", "LifoQueue"),
+    "trio._sync": (
+        "CapacityLimiter",
+        "Semaphore",
+        "_LockImpl",
+        "Lock",
+        "StrictFIFOLock",
+        "Condition",
+    ),
+    "trio._channel": ("MemoryChannelState", "MemorySendChannel", "MemoryReceiveChannel"),
+    "trio._core._parking_lot": ("ParkingLot",),
+    "anyio._backends._asyncio": ("Lock", "Semaphore", "CapacityLimiter"),
+    "anyio._core._synchronization": ("Lock", "Condition", "Semaphore", "CapacityLimiter"),
+    "anyio.streams.memory": (
+        "_MemoryObjectStreamState",
+        "MemoryObjectReceiveStream",
+        "MemoryObjectSendStream",
+    ),
+}
+"""Classes whose every attribute counts."""
+
+_ONLY: dict[tuple[str, str], frozenset[str]] = {
+    # The order in which tasks wait for an event does not matter: all of them are woken.
+    ("asyncio.locks", "Event"): frozenset({"_value"}),
+    ("trio._sync", "Event"): frozenset({"_flag"}),
+    ("trio._core._run", "CancelScope"): frozenset({"_cancel_called", "_shield", "_deadline"}),
+    ("anyio._backends._asyncio", "CancelScope"): frozenset(
+        {"_cancel_called", "_shield", "_deadline"}
+    ),
+}
+"""Classes of which only some attributes count."""
+
+_WAITS_FOR_GROUP = (
+    ("asyncio.taskgroups", "TaskGroup", "__aexit__"),
+    ("anyio._backends._asyncio", "TaskGroup", "__aexit__"),
+    ("trio._core._run", "Nursery", "_nested_child_finished"),
+)
+"""Where a task begins to wait for the tasks of a group."""
+
+
+@contextmanager
+def hooks(tracker: Tracker, also: Collection[type] = ()) -> Generator[None]:
+    """See every access to an attribute that counts, and tell the tracker."""
+    with ExitStack() as undo:
+        for cls in [*_own_classes(), *also]:
+            _hook_class(cls, tracker, undo, None)
+        for cls, only in _library_classes():
+            _hook_class(cls, tracker, undo, only)
+        for module, name, method in _WAITS_FOR_GROUP:
+            group: Any = getattr(sys.modules.get(module), name, None)
+            if group is not None:
+                _hook_init(group, tracker, undo)
+                _hook_wait(group, method, tracker, undo)
+        yield
+
+
+def _library_classes() -> Iterable[tuple[type, frozenset[str] | None]]:
+    for module, names in _MEETING_PLACES.items():
+        for name in names:
+            cls = getattr(sys.modules.get(module), name, None)
+            if cls is not None:
+                yield cls, None
+    for (module, name), only in _ONLY.items():
+        cls = getattr(sys.modules.get(module), name, None)
+        if cls is not None:
+            yield cls, only
+
+
+def _own_classes() -> list[type]:
+    """Every class there is whose module is the program's."""
+    found: dict[type, None] = {}
+    todo: list[type] = [object]
+    while todo:
+        cls: type
+        for cls in type.__subclasses__(todo.pop()):
+            if cls not in found:
+                found[cls] = None
+                todo.append(cls)
+    return [cls for cls in found if _counts(cls)]
+
+
+def _counts(cls: type) -> bool:
+    if issubclass(cls, (type, BaseException, Enum)):
+        return False
+    return is_programs(cls.__module__)
+
+
+def is_programs(module: str) -> bool:
+    """Whether a module is the program's, and not a library's."""
+    if module == _OWN or module.startswith(f"{_OWN}."):
+        return not module.startswith(_NOT_OWN)
+    file = getattr(sys.modules.get(module), "__file__", None)
+    if file is None:
+        return module == "__main__"
+    return not is_library(file)
+
+
+def _hook_class(cls: Any, tracker: Tracker, undo: ExitStack, only: frozenset[str] | None) -> None:
+    """Replace what a class does when its attributes are accessed."""
+    for name, member in list(vars(cls).items()):
+        if isinstance(member, MemberDescriptorType) and (only is None or name in only):
+            _replace(cls, name, Slot(member, name, tracker), undo)
+    if cls.__dictoffset__:
+        _hook_dict(cls, tracker, undo, only)
+    if "__init__" in vars(cls) or cls.__init__ is object.__init__:
+        _hook_init(cls, tracker, undo)
+
+
+def _replace(cls: type, name: str, value: object, undo: ExitStack) -> None:
+    if name in vars(cls):
+        undo.callback(setattr, cls, name, vars(cls)[name])
+    else:
+        undo.callback(delattr, cls, name)
+    setattr(cls, name, value)
+
+
+@final
+class Slot:
+    """A descriptor before that of a slot."""
+
+    __slots__ = ("_member", "_name", "_tracker")
+
+    def __init__(self, member: Any, name: str, tracker: Tracker) -> None:
+        self._member = member
+        self._name = name
+        self._tracker = tracker
+
+    def __get__(self, thing: Any, owner: type | None = None) -> Any:
+        """Read."""
+        if thing is None:
+            return self
+        tracker = self._tracker
+        if tracker.accesses is None:
+            return self._member.__get__(thing, owner)
+        tracker.touch(thing, self._name, False)
+        value = self._member.__get__(thing, owner)
+        tracker.see_value(thing, self._name, value)
+        return value
+
+    def __set__(self, thing: Any, value: object) -> None:
+        """Write."""
+        tracker = self._tracker
+        if tracker.accesses is not None:
+            tracker.touch(thing, self._name, True)
+            tracker.see_value(thing, self._name, value)
+        self._member.__set__(thing, value)
+
+    def __delete__(self, thing: Any) -> None:
+        """Delete: a write, too."""
+        self._tracker.touch(thing, self._name, True)
+        self._member.__delete__(thing)
+
+
+def _hook_dict(cls: Any, tracker: Tracker, undo: ExitStack, only: frozenset[str] | None) -> None:
+    """See the attributes an object has in its dictionary; once for a class and all below it."""
+    if getattr(cls.__getattribute__, "_sees_attributes", False):
+        return
+    get, put, delete = cls.__getattribute__, cls.__setattr__, cls.__delattr__
+
+    def counts(thing: Any, name: str) -> bool:
+        if only is not None:
+            return name in only
+        if name[:2] == "__":
+            return False
+        if name in object.__getattribute__(thing, "__dict__"):
+            return True
+        # Not there: what a class offers instead may be hidden by a write.
+        for base in type(thing).__mro__:
+            if name in vars(base):
+                return not hasattr(vars(base)[name], "__get__")
+        return True
+
+    def __getattribute__(self: Any, name: str) -> Any:
+        if tracker.accesses is None or not counts(self, name):
+            return get(self, name)
+        tracker.touch(self, name, False)
+        value = get(self, name)
+        tracker.see_value(self, name, value)
+        return value
+
+    def __setattr__(self: Any, name: str, value: object) -> None:
+        counted = tracker.accesses is not None and (only is None or name in only)
+        if counted and not hasattr(getattr(type(self), name, None), "__set__"):
+            tracker.touch(self, name, True)
+            tracker.see_value(self, name, value)
+        put(self, name, value)
+
+    def __delattr__(self: Any, name: str) -> None:
+        if only is None or name in only:
+            tracker.touch(self, name, True)
+        delete(self, name)
+
+    __getattribute__._sees_attributes = True  # type: ignore[attr-defined]
+    for hook in (__getattribute__, __setattr__, __delattr__):
+        _replace(cls, hook.__name__, hook, undo)
+
+
+def _hook_init(cls: Any, tracker: Tracker, undo: ExitStack) -> None:
+    init = cls.__init__
+
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
+        tracker.created(self)
+        init(self, *args, **kwargs)
+
+    _replace(cls, "__init__", __init__, undo)
+
+
+def _hook_wait(cls: Any, method: str, tracker: Tracker, undo: ExitStack) -> None:
+    wait = vars(cls)[method]
+
+    @wraps(wait)
+    async def hooked(self: Any, *args: Any, **kwargs: Any) -> Any:
+        with tracker.waiting_for(self):
+            return await wait(self, *args, **kwargs)
+
+    _replace(cls, method, hooked, undo)

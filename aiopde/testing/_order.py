@@ -1,0 +1,88 @@
+"""The order within an execution: which steps happen before which, and which race."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeAlias, final
+
+from ._footprint import ADD, READ
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterator
+
+    from ._footprint import Event
+
+Class: TypeAlias = "Hashable"
+"""What two executions have in common if and only if they are equivalent."""
+
+
+@final
+class Order:
+    """
+    Happens-before over the steps of an execution, as sets of bits.
+
+    A step happens before another if it is of the same task and earlier, or made the other
+    possible, or touched the same thing earlier, one of them writing; and what follows from that.
+    Two steps race if they touch the same thing and nothing else orders them.
+    """
+
+    __slots__ = ("before", "events", "races")
+
+    def __init__(self, events: list[Event]) -> None:
+        self.events = events
+        self.before: list[int] = []
+        """Of each step, the bits of those that happen before it."""
+        self.races: list[tuple[int, int]] = []
+        self._order()
+
+    def _order(self) -> None:
+        touched: dict[int, list[tuple[int, int]]] = {}
+        for number, event in enumerate(self.events):
+            before = 0
+            for cause in event.after:
+                before |= self.before[cause.number] | 1 << cause.number
+            # Latest first: an earlier one that a later one follows is no race of ours.
+            for other in sorted(_touching(event, touched), reverse=True):
+                if not before >> other & 1:
+                    if self.events[other].lane is not event.lane:
+                        self.races.append((other, number))
+                    before |= self.before[other] | 1 << other
+            self.before.append(before)
+            for key, kinds in event.accesses.items():
+                touched.setdefault(key, []).append((number, kinds))
+
+    def without(self, first: int) -> list[Event]:
+        """Return what comes after a step and does not need it."""
+        before = self.before
+        return [
+            event
+            for event in self.events[first + 1 :]
+            if event.real and not before[event.number] >> first & 1
+        ]
+
+    def equivalence_class(self) -> Class:
+        """Describe the execution by what happens before what."""
+        lanes: dict[str, int] = {}
+        for event in self.events:
+            if event.real:
+                lanes[event.lane.name] = lanes.get(event.lane.name, 0) | 1 << event.number
+        return frozenset(
+            (event.lane.name, *self._clock(event, lanes)) for event in self.events if event.real
+        )
+
+    def _clock(self, event: Event, lanes: dict[str, int]) -> Iterator[tuple[str, int]]:
+        before = self.before[event.number] | 1 << event.number
+        for name in sorted(lanes):
+            count = (before & lanes[name]).bit_count()
+            if count:
+                yield name, count
+
+
+def _touching(event: Event, touched: dict[int, list[tuple[int, int]]]) -> set[int]:
+    """Return the earlier steps that touched the same, in a way in which order matters."""
+    found: set[int] = set()
+    for key, kinds in event.accesses.items():
+        alike = kinds in (READ, ADD)
+        for number, others in touched.get(key, ()):
+            if not (alike and others == kinds):
+                found.add(number)
+    return found

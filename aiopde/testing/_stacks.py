@@ -1,0 +1,84 @@
+"""Where a suspended coroutine stands, and what it waits for."""
+
+from __future__ import annotations
+
+import os
+import sysconfig
+from types import AsyncGeneratorType, CoroutineType, GeneratorType
+from typing import TYPE_CHECKING, Any
+
+from ._result import Location
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import FrameType
+
+_HERE = os.path.dirname(__file__) + os.sep
+_LIBRARIES = tuple(
+    sysconfig.get_paths()[name] + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib")
+)
+
+
+def is_library(file: str) -> bool:
+    """Whether a file of source is Python's, an installed package's or the explorer's own."""
+    return file.startswith((*_LIBRARIES, _HERE, "<"))
+
+
+def frames_of(coroutine: Any) -> Iterator[FrameType]:
+    """Walk the frames of a suspended coroutine, outermost first."""
+    while coroutine is not None:
+        if isinstance(coroutine, CoroutineType):
+            frame, coroutine = coroutine.cr_frame, coroutine.cr_await or _inside(coroutine)
+        elif isinstance(coroutine, GeneratorType):
+            frame, coroutine = coroutine.gi_frame, coroutine.gi_yieldfrom
+        elif isinstance(coroutine, AsyncGeneratorType):
+            frame, coroutine = coroutine.ag_frame, coroutine.ag_await
+        else:
+            return
+        if frame is not None:
+            yield frame
+
+
+def _inside(coroutine: CoroutineType[Any, Any, Any]) -> Any:
+    """What a library's wrapper that has not begun yet is going to await."""
+    frame = coroutine.cr_frame
+    if frame is None or coroutine.cr_running or not is_library(frame.f_code.co_filename):
+        return None
+    if frame.f_lasti > 20:  # not at its beginning
+        return None
+    local = frame.f_locals
+    inner = local.get("coroutine") or local.get("coro") or getattr(local.get("self"), "_coro", None)
+    return inner if isinstance(inner, CoroutineType) else None
+
+
+def location_of(frame: FrameType) -> Location:
+    """The line a frame is at."""
+    code = frame.f_code
+    return Location(code.co_filename, frame.f_lineno or code.co_firstlineno, code.co_name)
+
+
+def stack_of(coroutine: Any) -> tuple[Location, ...]:
+    """Where a suspended coroutine stands, outermost first."""
+    return tuple(location_of(frame) for frame in frames_of(coroutine))
+
+
+def place_of(coroutine: Any) -> Location | None:
+    """The innermost line that is not a library's; None if the coroutine has ended."""
+    place = None
+    for frame in frames_of(coroutine):
+        if place is None or not is_library(frame.f_code.co_filename):
+            place = location_of(frame)
+    return place
+
+
+def waits_for(coroutine: Any) -> str:
+    """Say what a suspended coroutine waits for: the library's call, and from where."""
+    frames = list(frames_of(coroutine))
+    if not frames:
+        return "nothing"
+    inner = len(frames)
+    while inner and is_library(frames[inner - 1].f_code.co_filename):
+        inner -= 1
+    call = frames[min(inner, len(frames) - 1)].f_code.co_qualname
+    place = place_of(coroutine)
+    return f"{call} at {place}"

@@ -1,0 +1,159 @@
+"""Open, read and close, beside system calls and what people use for files that are none."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import anyio
+
+from aiopde import ProcFS, ProcOps
+
+from ._measure import Bench, Variant, peer, row
+
+DATA = bytes(180)
+
+
+async def opened(file: object) -> None:
+    pass
+
+
+async def answer(file: object, size: int, pos: int) -> bytes:
+    return DATA[pos : pos + size]
+
+
+async def once(file: object, size: int, pos: int) -> bytes:
+    return b"" if pos else DATA
+
+
+async def bare(count: int) -> None:
+    for _ in range(count):
+        await opened(None)
+        await answer(None, 4096, 0)
+        await opened(None)
+
+
+def system_calls(path: str) -> Variant:
+    async def run(count: int) -> None:
+        for _ in range(count):
+            fd = os.open(path, os.O_RDONLY)
+            os.read(fd, 4096)
+            os.close(fd)
+
+    return run
+
+
+@row()
+async def open_read_close(bench: Bench) -> None:
+    async with ProcFS(fast_acquire=True) as proc:
+        ops = ProcOps(open=opened, read=answer, release=opened)
+        entry = proc.create("file", ops)
+        proc.mkdir("a")
+        proc.mkdir("a/b")
+        proc.create("a/b/file", ops)
+        single = proc.create("read", ProcOps(read=answer))
+
+        def cycle(what: Any) -> Variant:
+            async def run(count: int) -> None:
+                for _ in range(count):
+                    file = await proc.open(what)
+                    await file.read(4096)
+                    await file.aclose()
+
+            return run
+
+        async def one_shot(count: int) -> None:
+            for _ in range(count):
+                await proc.read_bytes(shot)
+
+        shot = proc.create("shot", ProcOps(open=opened, read=once, release=opened))
+        times = await bench.times(
+            bare=bare,
+            cycle=cycle(entry),
+            path=cycle("a/b/file"),
+            single=cycle(single),
+            shot=one_shot,
+            kernel=system_calls("/proc/version"),
+        )
+    took, base = times["cycle"], times["bare"]
+    bench.ratio("open, read, close ÷ three bare awaits", took, base, at_most=3.5)
+    bench.ratio("… by a path of three names ÷ the same", times["path"], base)
+    bench.ratio("… with a read handler only ÷ the same", times["single"], base)
+    bench.ratio("… ÷ three system calls on /proc/version", took, times["kernel"], at_most=0.6)
+    bench.ratio("read_bytes(entry) ÷ three bare awaits", times["shot"], base, at_most=2.4)
+
+
+@row()
+async def file_systems(bench: Bench) -> None:
+    memory = peer("fsspec").filesystem("memory")
+    memory.pipe_file("/bench", DATA)
+
+    async def in_fsspec(count: int) -> None:
+        for _ in range(count):
+            with memory.open("/bench", "rb") as file:
+                file.read()
+
+    pyfakefs = peer("pyfakefs.fake_filesystem")
+    fake = pyfakefs.FakeFilesystem()
+    fake.create_file("/bench", contents=DATA)
+    fake_open = pyfakefs.FakeFileOpen(fake)
+
+    async def in_pyfakefs(count: int) -> None:
+        for _ in range(count):
+            with fake_open("/bench", "rb") as file:
+                file.read()
+
+    aiofiles = peer("aiofiles")
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "bench"
+        path.write_bytes(DATA)
+
+        async def in_aiofiles(count: int) -> None:
+            for _ in range(count):
+                async with aiofiles.open(path, "rb") as file:
+                    await file.read()
+
+        async def in_anyio(count: int) -> None:
+            for _ in range(count):
+                async with await anyio.open_file(path, "rb") as file:
+                    await file.read()
+
+        peers = {
+            "fsspec, memory": (in_fsspec, 4.5),
+            "PyFilesystem2, memory": (_in_pyfilesystem(), 10.0),
+            "pyfakefs": (in_pyfakefs, 80.0),
+            "aiofiles": (in_aiofiles, 80.0),
+            "anyio.open_file": (in_anyio, 100.0),
+        }
+        if bench.backend == "trio":
+            del peers["aiofiles"]  # for asyncio only
+        async with ProcFS(fast_acquire=True) as proc:
+            entry = proc.create("file", ProcOps(open=opened, read=answer, release=opened))
+
+            async def cycle(count: int) -> None:
+                for _ in range(count):
+                    file = await proc.open(entry)
+                    await file.read(4096)
+                    await file.aclose()
+
+            variants = {name: variant for name, (variant, _) in peers.items()}
+            times = await bench.times(cycle=cycle, **variants)
+    for name, (_, least) in peers.items():
+        bench.ratio(f"{name} ÷ open, read, close", times[name], times["cycle"], at_least=least)
+
+
+def _in_pyfilesystem() -> Variant:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pkg_resources
+        memory = peer("fs.memoryfs").MemoryFS()
+    memory.writebytes("bench", DATA)
+
+    async def run(count: int) -> None:
+        for _ in range(count):
+            with memory.openbin("bench", "r") as file:
+                file.read()
+
+    return run

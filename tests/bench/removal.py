@@ -1,0 +1,223 @@
+"""Removal: how soon it goes on, how long it takes, and what waits for it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import anyio
+import trio
+from anyio.lowlevel import checkpoint
+
+from aiopde import File, ProcDirEntry, ProcFS, ProcOps
+
+from ._measure import Bench, Times, row, timed
+
+
+class Gate:
+    """A handler that is inside until it is let go."""
+
+    def __init__(self) -> None:
+        self.event: Any = anyio.Event()
+
+    async def read(self, file: object, size: int, pos: int) -> bytes:
+        await self.event.wait()
+        return b""
+
+
+def native_event(backend: str) -> Any:
+    return trio.Event() if backend == "trio" else asyncio.Event()
+
+
+async def settle() -> None:
+    for _ in range(5):
+        await checkpoint()
+
+
+@row()
+async def last_call_out(bench: Bench) -> None:
+    """From the last call's leaving to the remover's going on."""
+
+    async def ping() -> float:
+        event, gate = native_event(bench.backend), native_event(bench.backend)
+        went_on = left = 0.0
+
+        async def waits() -> None:
+            nonlocal went_on
+            await event.wait()
+            went_on = time.perf_counter()
+
+        async def sets() -> None:
+            nonlocal left
+            await gate.wait()
+            left = time.perf_counter()
+            event.set()
+
+        async with anyio.create_task_group() as tg:
+            tg.start_soon(waits)
+            tg.start_soon(sets)
+            await settle()
+            gate.set()
+        return went_on - left
+
+    async def removal(proc: ProcFS) -> float:
+        gate, went_on, left = native_event(bench.backend), 0.0, 0.0
+
+        async def handler(file: File, size: int, pos: int) -> bytes:
+            nonlocal left
+            await gate.wait()
+            left = time.perf_counter()
+            return b""
+
+        entry = proc.create("x", ProcOps(read=handler))
+        file = await proc.open(entry)
+
+        async def removes() -> None:
+            nonlocal went_on
+            await entry.remove()
+            went_on = time.perf_counter()
+
+        async with anyio.create_task_group() as tg:
+            tg.start_soon(file.read)
+            await settle()
+            tg.start_soon(removes)
+            await settle()
+            gate.set()
+        await file.aclose()
+        return went_on - left
+
+    pings: Times = []
+    removals: Times = []
+    async with ProcFS(fast_acquire=True) as proc:
+        for _ in range(bench.size(300)):
+            pings.append(await ping())
+            removals.append(await removal(proc))
+    what = "last call out → remove() went on ÷ an Event's ping"
+    bench.ratio(what, removals, pings, at_most=1.2)
+
+
+@row()
+async def drain(bench: Bench) -> None:
+    async def bare(count: int) -> float:
+        gate, began = Gate(), 0.0
+        async with anyio.create_task_group() as tg:
+            for _ in range(count):
+                tg.start_soon(gate.read, None, 4096, 0)
+            await settle()
+            began = time.perf_counter()
+            gate.event.set()
+        return time.perf_counter() - began
+
+    async def guarded(count: int) -> float:
+        gate, began = Gate(), 0.0
+        async with ProcFS(fast_acquire=True) as proc:
+            entry = proc.create("x", ProcOps(read=gate.read))
+            files = [await proc.open(entry) for _ in range(count)]
+            async with anyio.create_task_group() as tg:
+                for file in files:
+                    tg.start_soon(file.read)
+                await settle()
+                tg.start_soon(entry.remove)
+                await settle()
+                began = time.perf_counter()
+                gate.event.set()
+            return time.perf_counter() - began
+
+    for count in (1_000, 10_000, 100_000):
+        count = bench.size(count)
+        base: Times = []
+        took: Times = []
+        for _ in range(3 if count > 10_000 else 7):
+            base.append(await without_gc(bare, count))
+            took.append(await without_gc(guarded, count))
+        bench.ratio(f"drain of {count:,} readers ÷ unguarded", took, base, at_most=1.1)
+
+
+async def without_gc(measure: Any, count: int) -> float:
+    found: list[float] = []
+
+    async def once(_: int) -> None:
+        found.append(await measure(count))
+
+    await timed(once, 1)
+    return found[0]
+
+
+@row()
+async def admission(bench: Bench) -> None:
+    gate = Gate()
+
+    async with ProcFS(fast_acquire=True) as proc, anyio.create_task_group() as tg:
+        few = proc.create("few", ProcOps(read=gate.read, open=quick_open))
+        many = proc.create("many", ProcOps(read=gate.read, open=quick_open))
+        for entry, count in ((few, bench.size(100)), (many, bench.size(10_000))):
+            for _ in range(count):
+                tg.start_soon((await proc.open(entry)).read)
+        await settle()
+
+        def admit(entry: ProcDirEntry) -> Any:
+            async def run(count: int) -> None:
+                for _ in range(count):
+                    await (await proc.open(entry)).aclose()
+
+            return run
+
+        times = await bench.times(few=admit(few), many=admit(many))
+        gate.event.set()
+        what = "open and close with 10,000 inside ÷ 100"
+        bench.ratio(what, times["many"], times["few"], at_most=1.2)
+
+
+async def quick_open(file: File) -> None:
+    pass
+
+
+async def release(file: File) -> None:
+    pass
+
+
+@row()
+async def forced_release(bench: Bench) -> None:
+    for count in (1_000, 10_000, 100_000):
+        count = bench.size(count)
+        base: Times = []
+        took: Times = []
+        async with ProcFS(fast_acquire=True) as proc:
+            for _ in range(7):
+                entry = proc.create("x", ProcOps(release=release))
+                files = [await proc.open(entry) for _ in range(count)]
+                inner = [file.file for file in files]
+
+                async def bare(_: int) -> None:
+                    for file in inner:
+                        await release(file)
+
+                async def forced(_: int) -> None:
+                    await entry.remove()
+
+                base.append(await timed(bare, count))
+                took.append(await timed(forced, count))
+                files, inner = [], []
+        what = f"forced release of {count:,} files ÷ a bare loop"
+        bench.ratio(what, took, base, at_most=2.2)
+
+
+@row("asyncio")
+async def idle_subtree(bench: Bench) -> None:
+    for count in (1_000, 100_000):
+        count = bench.size(count)
+        took: Times = []
+        async with ProcFS() as proc:
+            for _ in range(5):
+                top = proc.mkdir("top")
+                ops = ProcOps()
+                for n in range(count):
+                    proc.create(f"e{n}", ops, parent=top)
+
+                async def remove(_: int) -> None:
+                    await top.remove()
+
+                took.append(await timed(remove, count) * 1e9)
+        what = f"removal of an idle subtree of {count:,}, an entry"
+        bench.figure(what, took, "ns", at_most=300)

@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from ctypes import CDLL
 from pathlib import Path
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 from unittest.mock import patch
 
 import anyio
@@ -37,7 +37,7 @@ _MNT_FORCE: Final = 1
 
 
 class CountedQueue(SimpleQueue[Any]):
-    """The notifier's queue, which knows whether what was taken from it is done with."""
+    """A queue of the notifier's, which knows whether what was taken from it is done with."""
 
     def __init__(self) -> None:
         self._put = self._taken = self._done = 0
@@ -66,18 +66,24 @@ class Ground:
         self.root.chmod(0o755)  # other users play too
         (self.root / "procpid").mkdir()
         self.mounts: list[Mount] = []
+        self.news: list[CountedQueue] = []
+        """Of each thread that tells the kernel something: what it is to tell."""
         self.worker: Worker
 
     async def mount(self, proc: ProcFS, name: str, stack: AsyncExitStack) -> None:
         """Mount the tree, and have each request served in the name of its caller."""
         (self.root / name).mkdir()
         to_be = mount(proc, self.root / name, allow_other=True)
-        with patch("aiopde.fuse._notifier.SimpleQueue", CountedQueue):
+        with patch("aiopde.fuse._notifier.SimpleQueue", self._new_queue):
             mounted = await stack.enter_async_context(to_be)
         self.mounts.append(mounted)
         session = mounted._session
         for opcode, operation in list(session._table.items()):
             session._table[opcode] = self._in_the_name_of_its_caller(session, operation)
+
+    def _new_queue(self) -> CountedQueue:
+        self.news.append(CountedQueue())
+        return self.news[-1]
 
     def _in_the_name_of_its_caller(self, session: Any, operation: Any) -> Callable[..., Any]:
         def attributed(nodeid: int, body: memoryview) -> Any:
@@ -95,8 +101,7 @@ class Ground:
 
     def asked(self) -> bool:
         """Tell whether the kernel asks something, or is being told something."""
-        queues = (cast("CountedQueue", mounted._notifier._queue) for mounted in self.mounts)
-        if not all(queue.idle for queue in queues):
+        if not all(queue.idle for queue in self.news):
             return True
         return any(readable(mounted._attachment.fd) for mounted in self.mounts)
 

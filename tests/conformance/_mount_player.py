@@ -115,7 +115,6 @@ class MountPlayer(Player):
         assert isinstance(actor, Remote)
         if actor.ended:
             return
-        actor.killed = actor.killed or name == "KILL"
         actor.kill(getattr(signal, f"SIG{name}"))
         if name == "KILL" and not actor.busy:
             actor.hand(implied(actor, "nop"))

@@ -14,7 +14,7 @@ import anyio
 import pytest
 from anyio import create_task_group
 
-from aiopde import Kernel, ModuleState
+from aiopde import Kernel, ModuleState, ProcOps
 from aiopde.control import _place, _server, _stream, connect, default_socket, serve_control
 from aiopde.control._server import MAX_IN_FLIGHT
 from aiopde.control._stream import connect_to
@@ -147,6 +147,17 @@ class TestManyAtOnce:
             assert (await client.receive())["id"] == 3
             handlers.let_go("read")
             assert (await client.receive())["id"] == 2
+
+    async def test_long_replies_do_not_mix(self, serve: Serve) -> None:
+        """
+        Two replies that a socket cannot take at once come one after the other.
+        """
+        async with serve() as served, raw(served.path) as client:
+            for number in range(3000):
+                served.proc.create(f"entry{number}", ProcOps())
+            await client.send({"id": 1, "method": "tree"}, {"id": 2, "method": "tree"})
+            await all_blocked()
+            assert {(await client.receive())["id"] for _ in range(2)} == {1, 2}
 
     async def test_not_too_many(self, serve: Serve) -> None:
         """
@@ -486,7 +497,7 @@ class TestItself:
             entry = kernel.proc.create("x", handlers.ops("read", "release"))
             path = await tg.start(serve_control, kernel, tmp_path / "s")
             async with await connect(path) as client:
-                file = (await client.ask("open", path="x"))["file"]
+                file, _ = [(await client.ask("open", path="x"))["file"] for _ in range(2)]
                 read = await start(outer, client.ask, "read", file=file)
                 tg.cancel_scope.cancel()
                 with anyio.CancelScope(shield=True):

@@ -366,6 +366,11 @@ def _awaited_removals(frames: Sequence[FrameType]) -> Iterator[tuple[Removal, Pr
             yield removal, goal_of(removal, frame.f_locals["event"])
 
 
+# Functions of asyncio that wait for tasks by way of a future of their own: the variable that has
+# them. (wait_for() does so in Python 3.11.)
+_WAITING: Final = {"_wait": "fs", "wait_for": "fut"}
+
+
 def _awaited_tasks(frame: FrameType) -> set[int]:
     # Neither anyio nor asyncio says in public what a task group still waits for. Where these
     # names are others, no cycle through a task group is found, and the hung-task report is left.
@@ -374,12 +379,26 @@ def _awaited_tasks(frame: FrameType) -> set[int]:
         return {id(task) for task in getattr(frame.f_locals["self"], "_tasks", ())}
     if name == "Nursery._nested_child_finished":
         return {id(task) for task in frame.f_locals["self"].child_tasks}
+    if name in _WAITING and frame.f_globals.get("__name__") == "asyncio.tasks":
+        tasks = frame.f_locals[_WAITING[name]]
+        return {id(task) for task in (tasks if isinstance(tasks, set) else [tasks])}
     return set()
 
 
 def _awaited_futures(awaited: Any) -> set[int]:
-    # An asyncio task that is awaited itself, or those of a gather().
+    # An asyncio task that is awaited itself, or those of a gather() or a shield().
     if type(awaited).__name__ != "FutureIter":
         return set()
     futures = gc.get_referents(awaited)
-    return {id(one) for each in futures for one in (each, *getattr(each, "_children", ()))}
+    return {
+        id(one)
+        for each in futures
+        for one in (each, *getattr(each, "_children", ()), *_shielded(each))
+    }
+
+
+def _shielded(future: Any) -> Iterator[object]:
+    # The outer future knows of the inner one by what it does when it is cancelled.
+    for callback, _ in getattr(future, "_callbacks", None) or ():
+        if getattr(callback, "__qualname__", "").startswith("shield."):
+            yield from (cell.cell_contents for cell in callback.__closure__)

@@ -366,11 +366,6 @@ def _awaited_removals(frames: Sequence[FrameType]) -> Iterator[tuple[Removal, Pr
             yield removal, goal_of(removal, frame.f_locals["event"])
 
 
-# Functions of asyncio that wait for tasks by way of a future of their own: the variable that has
-# them. (wait_for() does so in Python 3.11.)
-_WAITING: Final = {"_wait": "fs", "wait_for": "fut"}
-
-
 def _awaited_tasks(frame: FrameType) -> set[int]:
     # Neither anyio nor asyncio says in public what a task group still waits for. Where these
     # names are others, no cycle through a task group is found, and the hung-task report is left.
@@ -379,9 +374,10 @@ def _awaited_tasks(frame: FrameType) -> set[int]:
         return {id(task) for task in getattr(frame.f_locals["self"], "_tasks", ())}
     if name == "Nursery._nested_child_finished":
         return {id(task) for task in frame.f_locals["self"].child_tasks}
-    if name in _WAITING and frame.f_globals.get("__name__") == "asyncio.tasks":
-        tasks = frame.f_locals[_WAITING[name]]
-        return {id(task) for task in (tasks if isinstance(tasks, set) else [tasks])}
+    if name in {"_wait", "wait_for"} and frame.f_globals.get("__name__") == "asyncio.tasks":
+        # By way of a future of its own; wait_for() does so in Python 3.11.
+        variables = frame.f_locals
+        return {id(task) for task in (variables["fs"] if name == "_wait" else [variables["fut"]])}
     return set()
 
 

@@ -409,12 +409,27 @@ def _awaited_tasks(frame: FrameType) -> set[int]:
         return {id(task) for task in getattr(frame.f_locals["self"], "_tasks", ())}
     if name == "Nursery._nested_child_finished":
         return {id(task) for task in frame.f_locals["self"].child_tasks}
+    if name in {"_wait", "wait_for"} and frame.f_globals.get("__name__") == "asyncio.tasks":
+        # By way of a future of its own; wait_for() does so in Python 3.11.
+        variables = frame.f_locals
+        return {id(task) for task in (variables["fs"] if name == "_wait" else [variables["fut"]])}
     return set()
 
 
 def _awaited_futures(awaited: Any) -> set[int]:
-    # An asyncio task that is awaited itself, or those of a gather().
+    # An asyncio task that is awaited itself, or those of a gather() or a shield().
     if type(awaited).__name__ != "FutureIter":
         return set()
     futures = gc.get_referents(awaited)
-    return {id(one) for each in futures for one in (each, *getattr(each, "_children", ()))}
+    return {
+        id(one)
+        for each in futures
+        for one in (each, *getattr(each, "_children", ()), *_shielded(each))
+    }
+
+
+def _shielded(future: Any) -> Iterator[object]:
+    # The outer future knows of the inner one by what it does when it is cancelled.
+    for callback, _ in getattr(future, "_callbacks", None) or ():
+        if getattr(callback, "__qualname__", "").startswith("shield."):
+            yield from (cell.cell_contents for cell in callback.__closure__)

@@ -112,6 +112,19 @@ async def through_gather(entry: ProcDirEntry) -> None:
     await asyncio.gather(asyncio.sleep(0), entry.remove())
 
 
+async def through_wait_for(entry: ProcDirEntry) -> None:
+    await asyncio.wait_for(entry.remove(), 10)
+
+
+async def through_wait(entry: ProcDirEntry) -> None:
+    done, _ = await asyncio.wait([asyncio.create_task(entry.remove(), name="child")])
+    done.pop().result()
+
+
+async def through_a_shield(entry: ProcDirEntry) -> None:
+    await asyncio.shield(entry.remove())
+
+
 async def through_a_nursery(entry: ProcDirEntry) -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(entry.remove, name="child")
@@ -171,11 +184,21 @@ class TestD1:
         (told,) = await is_told(way)
         assert "task 'child' waits for the removal" in str(told)
 
-    @pytest.mark.parametrize("way", [through_asyncios_task_group, through_a_task, through_gather])
+    @pytest.mark.parametrize(
+        "way",
+        [
+            through_asyncios_task_group,
+            through_a_task,
+            through_gather,
+            through_wait_for,
+            through_wait,
+            through_a_shield,
+        ],
+    )
     @pytest.mark.parametrize("uvloop", [False, True])
     def test_through_tasks_of_asyncio(self, way: Way, *, uvloop: bool) -> None:
         """
-        The same with asyncio's own task groups, and with a task that is awaited as it is.
+        The same with asyncio's own task groups, and with all else that waits for a task.
         """
         options = {"use_uvloop": uvloop}
         anyio.run(is_told, way, backend="asyncio", backend_options=options)

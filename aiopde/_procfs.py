@@ -36,7 +36,7 @@ from ._namei import NAME_MAX, check_name, check_path, locate, walk
 from ._open_file import MAX_RW_COUNT, File
 from ._ops import NO_OPS, ProcOps
 from ._proc_seq import seq_table, single_table
-from ._removal import Removal, refuse_permanent
+from ._removal import Removal, removable, subtree
 from ._trace import sinks
 from ._watch import RemovalTimeoutError, Watch, refuse_self_removal
 
@@ -182,9 +182,9 @@ class ProcFS:
         return interrupted
 
     def _begin_all(self) -> list[Removal]:
-        removals = [self._begin(self.root)]
+        removals = [self._begin(self.root, subtree(self.root))]
         for gone in self._orphaned:
-            removals += [self._begin(child) for child in gone.children]
+            removals += [self._begin(child, subtree(child)) for child in gone.children]
         return removals
 
     def _raise(self, errors: list[Exception], exc: BaseException | None) -> None:
@@ -473,8 +473,7 @@ class ProcFS:
             return
         refuse_self_removal(entry)
         if entry.unclaimed:
-            refuse_permanent(entry)
-            removal = self._begin(entry)
+            removal = self._begin(entry, removable(entry))
             await self._complete(removal, grace)
         else:
             removal = entry._removal
@@ -486,8 +485,7 @@ class ProcFS:
         self._refuse_root(entry)
         if not entry.unclaimed:
             return False
-        refuse_permanent(entry)
-        self._hand_over(self._begin(entry))
+        self._hand_over(self._begin(entry, removable(entry)))
         return True
 
     def _refuse_root(self, entry: ProcDirEntry) -> None:
@@ -502,8 +500,10 @@ class ProcFS:
         """
         return holders(self.root if entry is None else entry)
 
-    def _begin(self, entry: ProcDirEntry) -> Removal:
-        removal = Removal(entry, self._removals if entry._rare.children is not None else ())
+    def _begin(self, entry: ProcDirEntry, entries: list[ProcDirEntry]) -> Removal:
+        removal = Removal(
+            entry, entries, self._removals if entry._rare.children is not None else ()
+        )
         self._removals[removal] = None
         return removal
 

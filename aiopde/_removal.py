@@ -30,10 +30,10 @@ class Removal:
 
     Making one unlinks its root and refuses every new call in the whole subtree (its *entries*), at
     once. (Linux does that entry by entry: while it waits in one, its later siblings go on living.)
-    The rest is in Linux's order: the first child is unlinked and gone into, and so on until there is none;
-    then that entry is run down, and the next of its siblings comes; a directory after all that is
-    in it, and so the root last. What is created meanwhile below a directory whose turn is still to
-    come is swept away too.
+    The rest is in Linux's order: the first child is unlinked and gone into, and so on until there
+    is none; then that entry is run down, and the next of its siblings comes; a directory after all
+    that is in it, and so the root last. What is created meanwhile below a directory whose turn is
+    still to come is swept away too.
 
     Linux: ``remove_proc_subtree``, fs/proc/generic.c; ``proc_entry_rundown``, fs/proc/inode.c.
     """

@@ -371,7 +371,8 @@ MUTANTS: Final = (
         "_procfs.py",
         "            removal = self._begin(entry, removable(entry))\n"
         "            await self._complete(removal, grace)\n",
-        "            await checkpoint()\n            removal = self._begin(entry, removable(entry))\n"
+        "            await checkpoint()\n"
+        "            removal = self._begin(entry, removable(entry))\n"
         "            await self._complete(removal, grace)\n",
     ),
     Mutant(

@@ -238,7 +238,9 @@ class ProcFS:
 
         Linux: ``proc_create_data``.
         """
-        _check_ops(ops)
+        given: type = type(ops)
+        if given is not ProcOps:
+            raise _no_table(ops)
         mode = _file_mode(name, mode) if mode else _REGULAR
         kind = KillableEntry if killable else ProcDirEntry
         return self._register(name, mode, parent, ops, data, fast_acquire, kind)
@@ -388,7 +390,8 @@ class ProcFS:
         if self._tasks is None or self.root._in_use < 0:
             msg = f"{self!r} takes no entries: register inside 'async with ProcFS() as proc:'"
             raise RuntimeError(msg)
-        self._check_own(parent)
+        if parent is not None and parent.tree is not self:
+            raise _foreign(parent)
         # Most names are a few letters and digits; there is nothing to find out about these.
         usual = type(name) is str and name.isalnum() and len(name) < _SHORT
         if usual and parent is not None and parent is not self.root:
@@ -402,11 +405,6 @@ class ProcFS:
         if children is not None and leaf in children.by_name:
             raise error(EEXIST, f"{parent.path}/{leaf}", "remove the entry that is there first")
         return parent, leaf
-
-    def _check_own(self, entry: ProcDirEntry | None) -> None:
-        if entry is not None and entry.tree is not self:
-            msg = f"{entry!r} belongs to another ProcFS: pass an entry of this one"
-            raise ValueError(msg)
 
     # -- removal --------------------------------------------------------------------------------
 
@@ -450,7 +448,8 @@ class ProcFS:
 
     def _find(self, name: str, parent: ProcDirEntry | None) -> ProcDirEntry:
         """Find what to remove; also what somebody else is removing, so that one can join."""
-        self._check_own(parent)
+        if parent is not None and parent.tree is not self:
+            raise _foreign(parent)
         parent, leaf = locate(self.root, name, parent)
         entry = parent.children.get(leaf)
         if entry is not None:
@@ -910,14 +909,16 @@ add_site(ProcFS.open, "file", "open")
 add_site(ProcFS.read_bytes, "file", None)
 
 
-def _check_ops(ops: object) -> None:
-    if isinstance(ops, ProcOps):
-        return
+def _no_table(ops: object) -> TypeError:
     msg = f"create() wants a ProcOps, not {ops!r:.60}: pass ProcOps(read=...), or ProcOps.of(it)"
     if isinstance(ops, type):
         name = ops.__name__
         msg = f"create() wants a ProcOps, not a class: pass ProcOps.of({name}()), not {name}"
-    raise TypeError(msg)
+    return TypeError(msg)
+
+
+def _foreign(entry: ProcDirEntry) -> ValueError:
+    return ValueError(f"{entry!r} belongs to another ProcFS: pass an entry of this one")
 
 
 def _check_grace(grace: float | None) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from aiopde.control import RemoteError, connect
 from aiopde.control._wire import tell_error
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from aiopde.control import Client
 
 T = TypeVar("T")
+
+LOOP: Final = "asyncio"
+"""What clients run on: it is always there, and imported faster than trio."""
 
 
 def talk(options: argparse.Namespace, what: Callable[[Client], Awaitable[T]]) -> T:
@@ -40,7 +43,7 @@ def talk(options: argparse.Namespace, what: Callable[[Client], Awaitable[T]]) ->
             return await what(client)
 
     try:
-        return _loops.run(main, "asyncio")
+        return _loops.run(main, LOOP)
     except BrokenPipeError:  # our own output's
         raise
     except (OSError, ExceptionGroup, RemoteError) as exc:

@@ -61,11 +61,13 @@ def _end(entry: dict[str, Any]) -> str:
 def _ask(options: argparse.Namespace, what: Any) -> list[str]:
     from aiopde.control import RemoteError, connect
 
+    from . import _client
+
     async def main() -> list[str]:
         async with await connect(getattr(options, "control", None)) as client:
             return list(await what(client))
 
     try:
-        return _loops.run(main, "asyncio")
+        return _loops.run(main, _client.LOOP)
     except (OSError, ExceptionGroup, RemoteError):  # the Tab key is no place for an error
         return []

@@ -118,6 +118,7 @@ class TestCode:
         assert "pip install 'aiopde[cli]'" in err
 
 
+@pytest.mark.usefixtures("run_command")
 def test_in_this_process(start_kernel: StartKernel, driver: Path) -> None:
     """
     What is offered comes from the kernel that the line names, or is nothing.

@@ -24,6 +24,8 @@ from tests.helpers import Handlers, start
 from .conftest import RunCommand, StartKernel, running
 
 LAST_LINE = "Ctrl-C unloads everything and ends this."
+# Where the loop does not matter; see run_command.
+ON_TRIO = ("--backend", "trio")
 
 STUBBORN = """
 import anyio
@@ -186,14 +188,13 @@ class TestWhatPreventsIt:
         monkeypatch.setitem(sys.modules, "trio", None)
         assert "aiopde[trio]" in self.one_line(run_command("run", "--backend", "trio"), 2)
 
-    def test_an_exit_that_raises(self, run_command: RunCommand, tmp_path: Path) -> None:
+    def test_an_exit_that_raises(self, start_kernel: StartKernel, tmp_path: Path) -> None:
         """
         It was stopped, and a module failed in going: exit code 1, and how.
         """
-        file = write(tmp_path, "clumsy", CLUMSY + "\nimport signal\nsignal.raise_signal(2)\n")
-        result = run_command("run", file, "--control", str(tmp_path / "s"))
-        assert (result.code, result.err.count("\n")) == (1, 1)
-        assert "ValueError: in exit" in result.err
+        code, _, err = start_kernel(write(tmp_path, "clumsy", CLUMSY)).end()
+        assert (code, err.count("\n")) == (1, 1)
+        assert "ValueError: in exit" in err
 
 
 class TestMount:
@@ -253,7 +254,8 @@ class TestMount:
         What the mount says is one line; exit code 2.
         """
         self.stub(monkeypatch, error)
-        code, out, err = run_command("run", "--mount", "/mnt", "--control", str(tmp_path / "s"))
+        control = str(tmp_path / "s")
+        code, out, err = run_command("run", "--mount", "/mnt", "--control", control, *ON_TRIO)
         told = "aiopde: cannot mount at /mnt: /dev/fuse: no /dev/fuse: apt install fuse3\n"
         assert (code, out, err) == (2, "", told)
 
@@ -264,7 +266,8 @@ class TestMount:
         Where aiopde.fuse cannot be imported, that is one line too.
         """
         monkeypatch.setitem(sys.modules, "aiopde.fuse", None)
-        result = run_command("run", "--mount", "/mnt", "--control", str(tmp_path / "s"))
+        control = str(tmp_path / "s")
+        result = run_command("run", "--mount", "/mnt", "--control", control, *ON_TRIO)
         assert (result.code, result.err.count("\n")) == (2, 1)
         assert "cannot mount at /mnt" in result.err
 

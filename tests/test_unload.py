@@ -326,7 +326,7 @@ class TestGrace:
         """
         As long as exit gets on it has more time, and who came in meanwhile is killed too.
         """
-        monkeypatch.setattr(_watch, "UNWIND", 3 * GRACE)
+        monkeypatch.setattr(_watch, "UNWIND", 0.5)
         handlers = Handlers()
         handlers.hold_up("read")
 
@@ -336,17 +336,19 @@ class TestGrace:
             ]
             yield
             await entries[0].remove()
-            late.append(await start(tg, kernel.proc.read_bytes, "b"))
+            tg.start_soon(late.run)
+            while not entries[1].in_use:
+                await anyio.lowlevel.checkpoint()
             await entries[1].remove()
 
-        late: list[Call[bytes]] = []
+        late = Call(lambda: kernel.proc.read_bytes("b"))
         async with Kernel() as kernel, create_task_group() as tg:
             await kernel.insmod(main)
             await start(tg, kernel.proc.read_bytes, "a")
             await kernel.rmmod("main", grace=GRACE)
             await all_blocked()
             with refused(EIO):
-                _ = late[0].result
+                _ = late.result
 
     async def test_at_the_end_of_the_kernel(self) -> None:
         """

@@ -312,6 +312,7 @@ class _Waiter:
         self.tasks = {number for frame in frames for number in _awaited_tasks(frame)}
         self.tasks |= _awaited_futures(end)
         self.tasks |= {number for frame in frames for number in awaited(frame)}
+        self.handle = _handle_of(frames)
 
 
 class Look:
@@ -324,6 +325,9 @@ class Look:
 
     def __init__(self, awaited: Awaited = lambda frame: ()) -> None:
         self.waiters = {info.id: _Waiter(info, *found, awaited) for info, found in _all_tasks()}
+        handles = {waiter.handle: number for number, waiter in self.waiters.items()}
+        for waiter in self.waiters.values():
+            waiter.tasks |= {handles[each] for each in waiter.tasks & handles.keys()}
         # The calls inside what each removal removes.
         self._calls: dict[object, list[tuple[int, ProcDirEntry, str]]] = {}
         for number, waiter in self.waiters.items():
@@ -407,6 +411,8 @@ def _awaited_tasks(frame: FrameType) -> set[int]:
     name = frame.f_code.co_qualname
     if name == "TaskGroup.__aexit__":
         return {id(task) for task in getattr(frame.f_locals["self"], "_tasks", ())}
+    if name == "TaskHandle.__await__":
+        return {id(frame.f_locals["self"])}
     if name == "Nursery._nested_child_finished":
         return {id(task) for task in frame.f_locals["self"].child_tasks}
     if name in {"_wait", "wait_for"} and frame.f_globals.get("__name__") == "asyncio.tasks":
@@ -414,6 +420,13 @@ def _awaited_tasks(frame: FrameType) -> set[int]:
         variables = frame.f_locals
         return {id(task) for task in (variables["fs"] if name == "_wait" else [variables["fut"]])}
     return set()
+
+
+def _handle_of(frames: Sequence[FrameType]) -> int | None:
+    """Return the id of the handle that anyio's task group gave for a task, if it gave one."""
+    if not frames or frames[0].f_code.co_qualname != "TaskHandle._run_coro":
+        return None
+    return id(frames[0].f_locals["self"])
 
 
 def _awaited_futures(awaited: Any) -> set[int]:

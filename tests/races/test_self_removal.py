@@ -99,6 +99,13 @@ async def through_a_grandchild(entry: ProcDirEntry) -> None:
         tg.start_soon(through_a_child, entry, name="parent")
 
 
+async def through_a_handle(entry: ProcDirEntry) -> None:
+    call = Call(entry.remove)
+    async with create_task_group() as tg:
+        await tg.start_soon(call.run, name="child")
+    assert call.result is None
+
+
 async def through_asyncios_task_group(entry: ProcDirEntry) -> None:
     async with asyncio.TaskGroup() as tg:
         tg.create_task(entry.remove(), name="child")
@@ -176,10 +183,10 @@ class TestD1:
         assert lines[3].endswith(" waits for task 'child': '/proc/x'")
 
     @pytest.mark.usefixtures("looks")
-    @pytest.mark.parametrize("way", [through_a_grandchild, through_a_generator])
+    @pytest.mark.parametrize("way", [through_a_grandchild, through_a_generator, through_a_handle])
     async def test_through_others(self, way: Way) -> None:
         """
-        So is a grandchild, and a child of a generator that the handler goes through.
+        So is a grandchild, a child of a generator that the handler goes through, and one awaited.
         """
         (told,) = await is_told(way)
         assert "task 'child' waits for the removal" in str(told)

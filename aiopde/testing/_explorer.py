@@ -163,7 +163,8 @@ class Tally:
         plan = next(search)
         while True:
             execution = yield plan
-            self.notes |= getattr(plan.watch, "notes", frozenset[str]())
+            if plan.watch is not None:
+                self.notes |= getattr(plan.watch, "notes", frozenset[str]())
             self._note(execution)
             if self.failure is not None and not self._keep_going:
                 search.close()

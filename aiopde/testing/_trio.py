@@ -259,13 +259,25 @@ class Driver:
 
     def _wake(self, held: Lane | None) -> None:
         """Tell who can move now, in an order that does not depend on trio's sets of tasks."""
-        tasks = sorted(self._runq, key=_birth) if len(self._runq) > 1 else list(self._runq)
+        tasks = list(self._runq)
         self._runq.clear()
+        if len(tasks) > 1:
+            tasks.sort(key=_birth)
+        if tasks[0]._counter <= self._newest_of_trio or held is not None:
+            tasks = self._without_trios(tasks, held)
+        self.run.wake(tasks)
+
+    def _without_trios(self, tasks: list[Any], held: Lane | None) -> list[Any]:
+        """Let trio's own tasks move at once; leave out the one that was chosen already."""
+        chosen = None if held is None else held.task
+        ours: list[Any] = []
         for task in tasks:
-            if task._counter <= self._newest_of_trio and task is not self._host:
+            if task is self._host or task._counter > self._newest_of_trio:
+                if task is not chosen:
+                    ours.append(task)
+            else:
                 self._batch.append(task)
-            elif held is None or task is not held.task:
-                self.run.wake(task)
+        return ours
 
     def _flush(self) -> None:
         """Let everybody go, in trio's order: nothing counts any more."""

@@ -181,8 +181,8 @@ class TurnstileDriver:
     def _wake(self) -> None:
         """Tell who can move now, in the order of their birth."""
         tasks, self._arrived = self._arrived, []
-        for task in sorted(tasks, key=lambda task: self._gates[task].number):
-            self.run.wake(task)
+        tasks.sort(key=lambda task: self._gates[task].number)
+        self.run.wake(tasks)
 
     async def _wait(self) -> bool:
         """Nobody can move: let time pass; say whether that can change anything."""

@@ -15,12 +15,12 @@ import anyio
 import anyio._backends._asyncio  # before the hooks look for its classes
 
 from ._aiotasks import WatchedFuture, WatchedTask
-from ._footprint import Tracker
 from ._run import MAIN, Run
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterator
 
+    from ._footprint import Tracker
     from ._run import Lane, Race, Search, Settings
 
 FAR = 1e300
@@ -147,7 +147,7 @@ class Loop(asyncio.BaseEventLoop):
         self._next_steps.clear()
         if self._scopes is not None:
             self._scopes.clear()
-        self._tracker = run.upcoming_watch if isinstance(run.upcoming_watch, Tracker) else None
+        self._tracker = getattr(run.upcoming_watch, "tracker", None)
         context = self._context.copy()
         if self._tracker is None:
             main: Any = asyncio.Task(self._main(), loop=self, name=MAIN, context=context)

@@ -74,11 +74,15 @@ def explore(
         progress: Called a few times a second.
 
     Raises:
+        TypeError: *cancel* is a string.
         ValueError: There is no such strategy or backend, or *replay* is no schedule.
         KeyboardInterrupt: It came, or the scenario raised it.
     """
     if executor is not None:
         return _explore_on(executor, scenario, locals())
+    if isinstance(cancel, str):
+        msg = f"cancel= wants the names of tasks: pass cancel=[{cancel!r}]"
+        raise TypeError(msg)
     settings = Settings(backend, max_steps, tuple(cancel))
     if replay is not None:
         schedule = Schedule.parse(replay) if isinstance(replay, str) else replay

@@ -437,7 +437,7 @@ def _is_opaque(value: object) -> bool:
 
 def _copy(value: Any) -> list[Any]:
     if isinstance(value, SimpleNamespace):
-        value = vars(value)
+        return _copy(vars(value))
     if isinstance(value, MutableMapping):
         return [*value.keys(), *value.values()]
     return list(value)

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Collection, Generator, Hashable, Iterator
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, final
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast, final
 
 from ._result import Failure, Kind, Waiter
 from ._schedule import CANCEL, Schedule, safe_name
@@ -182,18 +182,21 @@ class Backend(Protocol):
 
     def is_over(self, task: Any) -> bool:
         """Whether a task has ended; a canceller has none, and is over."""
+        ...
 
     def coroutine(self, task: Any) -> Any:
         """The outermost coroutine of a task."""
 
     def task_name(self, task: Any) -> str:
         """The name the task was given, or its function's."""
+        ...
 
     def can_cancel(self, lane: Lane) -> None:
         """Prepare a new task, so that it can be cancelled."""
 
     def scopes(self, task: Any) -> Iterator[Any]:
         """Yield the cancel scopes a task is in that can reach it, innermost first."""
+        ...
 
     def group(self, task: Any) -> Any:
         """Return the task group a task is in; None if it is in none."""
@@ -486,25 +489,28 @@ class Run:
         return found
 
 
+def _leaves(error: BaseException) -> tuple[BaseException, ...]:
+    """Return what a group of errors consists of; of another error, nothing."""
+    if not isinstance(error, BaseExceptionGroup):
+        return ()
+    return cast("BaseExceptionGroup[BaseException]", error).exceptions
+
+
 def _sole(error: BaseException) -> BaseException:
     """Unwrap what task groups have wrapped, if it is one error."""
-    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
+    while len(leaves := _leaves(error)) == 1:
+        error = leaves[0]
     return error
 
 
 def is_interrupt(error: BaseException) -> bool:
     """Whether somebody wants it all to end."""
-    if isinstance(error, BaseExceptionGroup):
-        return any(is_interrupt(leaf) for leaf in error.exceptions)
-    return isinstance(error, KeyboardInterrupt)
+    return isinstance(error, KeyboardInterrupt) or any(map(is_interrupt, _leaves(error)))
 
 
 def _describe(error: BaseException) -> str:
-    if isinstance(error, BaseExceptionGroup):
-        leaves = ", ".join(type(_sole(leaf)).__name__ for leaf in error.exceptions)
-        return f"{type(error).__name__}: {leaves}"
-    return f"{type(error).__name__}: {error}".removesuffix(": ")
+    what = ", ".join(type(_sole(leaf)).__name__ for leaf in _leaves(error)) or str(error)
+    return f"{type(error).__name__}: {what}".removesuffix(": ")
 
 
 def first_come(ready: list[Lane], last: Lane | None) -> Lane:

@@ -115,6 +115,8 @@ class Driver:
         self._held: Lane | None = None
         self._rounds = 0
         """How often what is left of the execution was asked to end."""
+        self._gave_up = False
+        """Whether something of this run of trio was left where it was."""
         self._patience = 0
         """How many more steps it may make before it is asked again."""
         self.run = Run(search, settings, self)
@@ -129,9 +131,11 @@ class Driver:
     def _run_trio(self) -> None:
         try:
             self._trio.run(self._be_host, clock=self._clock, instruments=[self])
-        except RuntimeError:
-            if self.run.idle:
+        except (RuntimeError, self._trio.TrioInternalError):
+            # What was given up may be in places where trio looks for it in vain.
+            if not self._gave_up:
                 raise
+        self._gave_up = False
         if not self.run.idle:
             self.run.finish(None, None)  # the host did not end, but was replaced
 
@@ -310,6 +314,7 @@ class Driver:
 
     def _replace(self, task: Any) -> None:
         """End a task that heeds nothing, by giving it something else to do; trio.run ends, too."""
+        self._gave_up = True
         LYING.append(task.coro)
         task.coro = _nothing()
         if task._next_send_fn is None:

@@ -110,8 +110,12 @@ class TurnstileDriver:
         self._waiting[task] = gate
         self._arrived.append(task)
         lowlevel = self._trio.lowlevel
-        # A cancellation waits, too: it is for the coroutine's own next checkpoint to see.
-        yield from lowlevel.wait_task_rescheduled(lambda _: lowlevel.Abort.FAILED).__await__()
+
+        def go_on_waiting(_: object) -> Any:
+            # A cancellation, too: it is for the coroutine's own next checkpoint to see.
+            return lowlevel.Abort.FAILED
+
+        yield from lowlevel.wait_task_rescheduled(go_on_waiting).__await__()
 
     def _let_through(self, task: Any) -> None:
         del self._waiting[task]

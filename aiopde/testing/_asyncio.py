@@ -5,21 +5,22 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import heapq
+import sys
 from asyncio import Handle
 from contextlib import suppress
-from types import BuiltinFunctionType, MethodType
+from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, TypeAlias, final
 
 import anyio
 import anyio._backends._asyncio  # before the hooks look for its classes
 
 from ._aiotasks import WatchedFuture, WatchedTask
-from ._footprint import Tracker
 from ._run import MAIN, Run
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterator
 
+    from ._footprint import Tracker
     from ._run import Lane, Race, Search, Settings
 
 FAR = 1e300
@@ -33,14 +34,14 @@ ROUNDS = 10
 LYING: list[Any] = []
 """Tasks given up. They are kept, as they would not heed GeneratorExit either."""
 
+_EVENT_WAIT = asyncio.Event.wait.__code__
 _Step: TypeAlias = tuple["Callable[..., object]", tuple[Any, ...], contextvars.Context]
 
 
-def _is_step(callback: Callable[..., object]) -> bool:
+def _is_step(callback: Any, kind: type) -> bool:
     """Whether a callback with a task as its ``__self__`` is that task's next step."""
-    kind = type(callback)
     if kind is BuiltinFunctionType:
-        return callback.__name__ == "task_wakeup"
+        return bool(callback.__name__ == "task_wakeup")
     if kind is MethodType:  # asyncio without its C part
         return callback.__name__ in ("__step", "__wakeup")
     return kind.__name__ == "TaskStepMethWrapper"
@@ -91,7 +92,8 @@ class Loop(asyncio.BaseEventLoop):
         self, callback: Any, *args: Any, context: Any = None
     ) -> Any:
         """Note a callback. Nobody looks at what is returned for the step of a task."""
-        if _is_step(callback):
+        kind: Any = type(callback)
+        if kind is not FunctionType and _is_step(callback, kind):
             task = callback.__self__
             self._next_steps[task] = callback, args, context
             self._woken.append(task)
@@ -113,8 +115,8 @@ class Loop(asyncio.BaseEventLoop):
         return super().create_task(coro, **kwargs)
 
     def create_future(self) -> Any:
-        """Create a future."""
-        if self._tracker is not None:
+        """Create a future. Those an event's waiters have for themselves are nobody's business."""
+        if self._tracker is not None and sys._getframe(1).f_code is not _EVENT_WAIT:
             return WatchedFuture(self._tracker, self)
         return super().create_future()
 
@@ -145,8 +147,12 @@ class Loop(asyncio.BaseEventLoop):
         self._next_steps.clear()
         if self._scopes is not None:
             self._scopes.clear()
-        self._tracker = run.upcoming_watch if isinstance(run.upcoming_watch, Tracker) else None
-        main = self.create_task(self._main(), name=MAIN, context=self._context.copy())
+        self._tracker = getattr(run.upcoming_watch, "tracker", None)
+        context = self._context.copy()
+        if self._tracker is None:
+            main: Any = asyncio.Task(self._main(), loop=self, name=MAIN, context=context)
+        else:
+            main = self.create_task(self._main(), name=MAIN, context=context)
         self._woken.clear()
         run.begin(main)
         try:
@@ -200,13 +206,19 @@ class Loop(asyncio.BaseEventLoop):
 
     def _drain(self, passes: int) -> None:
         for _ in range(passes):
-            batch, self._soon = self._soon, []
+            batch: list[Any] = self._soon
+            self._soon = []
             for handle in batch:
-                if not handle._cancelled:
-                    if self._tracker is not None and _is_repeated(handle):
-                        self._tracker.look_away(handle._run)
-                    else:
-                        handle._run()
+                if handle._cancelled:
+                    continue
+                if self._tracker is not None and _is_repeated(handle):
+                    self._tracker.look_away(handle._run)
+                    continue
+                # What handle._run() does, at half the price.
+                try:
+                    handle._context.run(handle._callback, *handle._args)
+                except Exception as exc:
+                    self.call_exception_handler({"message": f"{handle!r}", "exception": exc})
             if not self._soon:
                 return
 
@@ -217,8 +229,7 @@ class Loop(asyncio.BaseEventLoop):
         if len(tasks) > 1:
             last = len(known)
             tasks.sort(key=lambda task: known[task].index if task in known else last)
-        for task in tasks:
-            self.explored.wake(task)
+        self.explored.wake(tasks)
 
     def _wait(self) -> bool:
         """Nobody can move: let time pass; say whether that changed anything."""
@@ -267,9 +278,7 @@ class Loop(asyncio.BaseEventLoop):
         self._woken.clear()
 
     def _left(self) -> list[Any]:
-        for task in self._woken:
-            if task not in self.explored.by_task:
-                self.explored.wake(task)
+        self.explored.wake([task for task in self._woken if task not in self.explored.by_task])
         return [lane.task for lane in self.explored.lanes if not self.is_over(lane.task)]
 
     def _give_up(self) -> None:
@@ -287,8 +296,9 @@ class Loop(asyncio.BaseEventLoop):
             outcome = None if error else main.result()
         elif run.execution.failure is None:
             error = asyncio.CancelledError("the scenario ended by a cancellation nobody caught")
-        for lane in run.lanes[1:]:
-            error = _unseen_error(lane.task) or error
+        for lane in run.lanes:
+            if lane.task is not main and getattr(lane.task, "_log_traceback", False):
+                error = lane.task.exception()  # which nobody has asked for
         run.finish(outcome, error)
 
     # -- what Run asks ----------------------------------------------------------------------------
@@ -352,10 +362,3 @@ def _is_anyios(coroutine: Coroutine[Any, Any, Any]) -> bool:
 async def _within(scope: anyio.CancelScope, coroutine: Awaitable[Any]) -> Any:
     with scope:
         return await coroutine
-
-
-def _unseen_error(task: Any) -> BaseException | None:
-    """What a task ended with that nobody has asked for."""
-    if task is not None and task.done() and getattr(task, "_log_traceback", False):
-        return task.exception()  # type: ignore[no-any-return]
-    return None

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any, final
 
 from ._asyncio import Loop
 from ._auto import Untracked, make
+from ._hooks import hooks
 from ._record import Recorder
 from ._result import Failure, Progress, Result
 from ._run import Execution, Plan, Race, Settings
 from ._schedule import Schedule
 from ._split import Shard, split_depth_first, split_reduced
 from ._strategies import Replay
+from ._variables import variables
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -47,9 +49,40 @@ def explore(
 ) -> Result:
     """
     Run an async function again and again, each time with its tasks moving in another order.
+
+    All of that happens in one run of the loop, whose clock is virtual. What is looked at is the
+    order of steps between checkpoints: no threads, no races inside C, no real I/O. Not to be called
+    where a loop is running.
+
+    Args:
+        scenario: An async function, called with a :class:`Race` if it takes an argument. What it
+            returns is its outcome; it should depend on nothing but the order of its tasks.
+        backend: ``"asyncio"`` or ``"trio"``; what is written with anyio runs on both.
+        strategy: ``"auto"``, ``"fifo"``, ``"random"``, ``"pct"``, ``"dfs"``, ``"dpor"``; and with a
+            bound ``"delay:3"``, ``"preemption:2"``, ``"pct:4"``.
+        max_schedules: How many executions at most, at least 1.
+        max_steps: After how many steps everybody gets his turn; after twice as many, what still
+            moves is a livelock.
+        cancel: Names of tasks to which a cancellation may come at any of their checkpoints.
+        seed: For what is taken at random; the same seed, the same schedules.
+        keep_going: Do not stop at the first failure, but count them.
+        replay: Run this schedule only; as text or as data.
+        shrink: Look for the schedule with the fewest switches that fails in the same way.
+        track: Further classes whose attributes are to be watched.
+        shard: Search only below the choices of this part; see :func:`split`.
+        executor: Search on the workers of this executor; see :func:`explore_on`.
+        progress: Called a few times a second.
+
+    Raises:
+        TypeError: *cancel* is a string.
+        ValueError: There is no such strategy or backend, or *replay* is no schedule.
+        KeyboardInterrupt: It came, or the scenario raised it.
     """
     if executor is not None:
         return _explore_on(executor, scenario, locals())
+    if isinstance(cancel, str):
+        msg = f"cancel= wants the names of tasks: pass cancel=[{cancel!r}]"
+        raise TypeError(msg)
     settings = Settings(backend, max_steps, tuple(cancel))
     if replay is not None:
         schedule = Schedule.parse(replay) if isinstance(replay, str) else replay
@@ -163,7 +196,8 @@ class Tally:
         plan = next(search)
         while True:
             execution = yield plan
-            self.notes |= getattr(plan.watch, "notes", frozenset[str]())
+            if plan.watch is not None:
+                self.notes |= getattr(plan.watch, "notes", frozenset[str]())
             self._note(execution)
             if self.failure is not None and not self._keep_going:
                 search.close()
@@ -251,7 +285,8 @@ def _look_again(
 
 
 def _watched(schedule: Schedule, recorder: Recorder, seen: list[Execution]) -> Search:
-    seen.append((yield Plan(Replay(schedule.choices), recorder)))
+    with hooks(recorder.tracker), variables(recorder.tracker):
+        seen.append((yield Plan(Replay(schedule.choices), recorder)))
     return "replayed"
 
 

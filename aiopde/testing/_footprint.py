@@ -22,6 +22,7 @@ from contextlib import contextmanager
 from types import CoroutineType, GeneratorType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, final
 
+from ._result import Touch
 from ._stacks import place_of
 
 if TYPE_CHECKING:
@@ -31,6 +32,9 @@ READ: Final = 1
 WRITE: Final = 2
 ADD: Final = 4
 """What commutes with itself, but not with reading: the end of one task of a group."""
+
+_MACHINERY = ("CancelScope", "TaskGroup", "Nursery", "WatchedFuture", "scope", "invariant")
+"""What is left out where people read."""
 
 Accesses: TypeAlias = dict[int, int]
 """Of each key, the kinds of access, or-ed."""
@@ -78,6 +82,8 @@ class Tracker:
         """Where to note accesses; None while no task moves."""
         self._keys: dict[Hashable, int] = {}
         self._labels: list[Any] = []
+        self._peers: dict[str, list[Hashable]] = {}
+        """The objects of each class that were named to people."""
         self._scope_keys: set[int] = set()
         """The keys that stand for a cancel scope being cancelled."""
         self._old: dict[int, tuple[object, Hashable]] = {}
@@ -96,6 +102,11 @@ class Tracker:
         self._everything: list[Event] = []
         self._reads: list[Accesses] = []
         self._event: Event | None = None
+
+    @property
+    def tracker(self) -> Tracker:
+        """Itself; a watcher may have one, or be one."""
+        return self
 
     # -- steps ------------------------------------------------------------------------------------
 
@@ -358,14 +369,26 @@ class Tracker:
             if not any(_is_old(self._labels[key]) for key in accesses)
         )
 
-    def label(self, number: int) -> str:
-        """Say what a key is, for people."""
-        key = self._labels[number]
+    def touched(self) -> tuple[Touch, ...]:
+        """Say what the last step touched of the program's own, for people."""
+        found: dict[str, bool] = {}
+        for number, kinds in self.events[-1].accesses.items():
+            label = self._label(self._labels[number]).removesuffix("[]")
+            if label:
+                found[label] = found.get(label, False) or bool(kinds & ~READ)
+        return tuple(Touch(label, write) for label, write in found.items())
+
+    def _label(self, key: Any) -> str:
         name, field = key
-        kind = name[0] if isinstance(name, tuple) and name[0] != "old" else None
-        if kind is None:
-            kind = name[1] if isinstance(name, tuple) else name
-        return f"{kind}.{field}"
+        if isinstance(name, str):  # a task, or a file with a variable
+            return "" if field in ("cancel()", "end", "wake") else str(field)
+        kind = str(name[1] if name[0] == "old" else name[0]).rpartition(".")[2]
+        if kind in _MACHINERY:
+            return ""
+        peers = self._peers.setdefault(kind, [])
+        if name not in peers:
+            peers.append(name)
+        return f"{kind}#{peers.index(name) + 1}.{field}"
 
     # -- containers -------------------------------------------------------------------------------
 
@@ -414,7 +437,7 @@ def _is_opaque(value: object) -> bool:
 
 def _copy(value: Any) -> list[Any]:
     if isinstance(value, SimpleNamespace):
-        value = vars(value)
+        return _copy(vars(value))
     if isinstance(value, MutableMapping):
         return [*value.keys(), *value.values()]
     return list(value)

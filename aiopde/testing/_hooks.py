@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from enum import Enum
 from functools import cache, wraps
 from types import MemberDescriptorType
-from typing import TYPE_CHECKING, Any, TypeAlias, final
+from typing import TYPE_CHECKING, Any, TypeAlias, cast, final
 from weakref import WeakKeyDictionary
 
 from ._stacks import is_library
@@ -151,7 +151,8 @@ def is_programs(module: str) -> bool:
 
 def _hook_class(cls: Any, tracker: Tracker, undo: Undo, only: frozenset[str] | None) -> None:
     """Replace what a class does when its attributes are accessed."""
-    for name, member in list(vars(cls).items()):
+    own = cast("dict[str, Any]", dict(cls.__dict__))
+    for name, member in own.items():
         if isinstance(member, MemberDescriptorType) and (only is None or name in only):
             _replace(cls, name, Slot(member, name, tracker), undo)
     if cls.__dictoffset__:
@@ -260,7 +261,8 @@ def _hook_init(cls: Any, tracker: Tracker, undo: Undo) -> None:
 
 
 def _hook_wait(cls: Any, method: str, tracker: Tracker, undo: Undo) -> None:
-    wait = vars(cls)[method]
+    own = cast("dict[str, Any]", dict(cls.__dict__))
+    wait = own[method]
 
     @wraps(wait)
     async def hooked(self: Any, *args: Any, **kwargs: Any) -> Any:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Collection, Generator, Hashable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, final
+from functools import cache
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast, final
 
 from ._result import Failure, Kind, Waiter
 from ._schedule import CANCEL, Schedule, safe_name
@@ -31,7 +32,7 @@ class Lane:
         self.task = task
         """The loop's task; None for a canceller."""
         self.cancels: Canceller | None = None
-        self.children: dict[str, int] = {}
+        self.children: dict[str, int] | None = None
         """How many of each name it has started."""
         self.scope: Any = None
         """What cancels it, where a cancellation is a choice."""
@@ -180,19 +181,22 @@ class Backend(Protocol):
     """What a run needs of the loop it is on."""
 
     def is_over(self, task: Any) -> bool:
-        """Whether a task has ended."""
+        """Whether a task has ended; a canceller has none, and is over."""
+        ...
 
     def coroutine(self, task: Any) -> Any:
         """The outermost coroutine of a task."""
 
     def task_name(self, task: Any) -> str:
         """The name the task was given, or its function's."""
+        ...
 
     def can_cancel(self, lane: Lane) -> None:
         """Prepare a new task, so that it can be cancelled."""
 
     def scopes(self, task: Any) -> Iterator[Any]:
         """Yield the cancel scopes a task is in that can reach it, innermost first."""
+        ...
 
     def group(self, task: Any) -> Any:
         """Return the task group a task is in; None if it is in none."""
@@ -285,16 +289,19 @@ class Run:
 
     def end(self) -> bool:
         """The scenario has returned or raised; say whether everything it started is over."""
-        if self.going:
+        if self.going and (self.watch is not None or self.invariants):
             self._stepped(over=True)
-            left = [w for w in self._waiters() if w.task != MAIN]
-            if left and self.going:
-                names = ", ".join(w.task for w in left)
-                self.fail(
-                    "left behind", f"the scenario has returned, but not {names}", waiting=left
-                )
+        over = self._all_over()
+        if self.going and not over:
+            left = [waiter for waiter in self._waiters() if waiter.task != MAIN]
+            message = "the scenario has returned, but not " + ", ".join(w.task for w in left)
+            self.fail("left behind", message, waiting=left)
         self.going = False
-        return all(self._is_over(lane) for lane in self.lanes[1:])
+        return over
+
+    def _all_over(self) -> bool:
+        is_over = self.backend.is_over
+        return all(is_over(lane.task) for lane in self.lanes[1:])
 
     def finish(self, outcome: Hashable, error: BaseException | None) -> None:
         """Close the execution, and go on with the search."""
@@ -329,14 +336,16 @@ class Run:
 
     # -- steps ------------------------------------------------------------------------------------
 
-    def wake(self, task: Any) -> None:
-        """Note that a task can move: one we know, or one that was just started."""
-        lane = self.by_task.get(task)
-        if lane is None:
-            lane = self._adopt(task)
-        self.ready.append(lane)
-        if self.watch is not None:
-            self._woken.append(lane)
+    def wake(self, tasks: list[Any]) -> None:
+        """Note that tasks can move: those we know, and those that were just started."""
+        by_task, ready = self.by_task, self.ready
+        for task in tasks:
+            lane = by_task.get(task)
+            if lane is None:
+                lane = self._adopt(task)
+            ready.append(lane)
+            if self.watch is not None:
+                self._woken.append(lane)
 
     def pick(self) -> Lane | None:
         """
@@ -434,12 +443,16 @@ class Run:
         parent = self.last
         assert parent is not None
         base = _base_name(self.backend.task_name(task))
-        number = parent.children[base] = parent.children.get(base, 0) + 1
+        children = parent.children
+        if children is None:
+            children = parent.children = {}
+        number = children[base] = children.get(base, 0) + 1
         name = base if number == 1 else f"{base}-{number}"
         if parent.parent is not None:
             name = f"{parent.name.removeprefix(CANCEL)}/{name}"
-        lane = self.by_task[task] = Lane(name, len(self.lanes), parent, task)
-        self.lanes.append(lane)
+        lanes = self.lanes
+        lane = self.by_task[task] = Lane(name, len(lanes), parent, task)
+        lanes.append(lane)
         if name in self._victims:
             self._add_canceller(lane)
         return lane
@@ -464,7 +477,7 @@ class Run:
         ]
 
     def _is_over(self, lane: Lane) -> bool:
-        return lane.task is None or self.backend.is_over(lane.task)
+        return self.backend.is_over(lane.task)
 
     def _waiters(self) -> list[Waiter]:
         found: list[Waiter] = []
@@ -476,25 +489,28 @@ class Run:
         return found
 
 
+def _leaves(error: BaseException) -> tuple[BaseException, ...]:
+    """Return what a group of errors consists of; of another error, nothing."""
+    if not isinstance(error, BaseExceptionGroup):
+        return ()
+    return cast("BaseExceptionGroup[BaseException]", error).exceptions
+
+
 def _sole(error: BaseException) -> BaseException:
     """Unwrap what task groups have wrapped, if it is one error."""
-    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
+    while len(leaves := _leaves(error)) == 1:
+        error = leaves[0]
     return error
 
 
 def is_interrupt(error: BaseException) -> bool:
     """Whether somebody wants it all to end."""
-    if isinstance(error, BaseExceptionGroup):
-        return any(is_interrupt(leaf) for leaf in error.exceptions)
-    return isinstance(error, KeyboardInterrupt)
+    return isinstance(error, KeyboardInterrupt) or any(map(is_interrupt, _leaves(error)))
 
 
 def _describe(error: BaseException) -> str:
-    if isinstance(error, BaseExceptionGroup):
-        leaves = ", ".join(type(_sole(leaf)).__name__ for leaf in error.exceptions)
-        return f"{type(error).__name__}: {leaves}"
-    return f"{type(error).__name__}: {error}".removesuffix(": ")
+    what = ", ".join(type(_sole(leaf)).__name__ for leaf in _leaves(error)) or str(error)
+    return f"{type(error).__name__}: {what}".removesuffix(": ")
 
 
 def first_come(ready: list[Lane], last: Lane | None) -> Lane:
@@ -502,6 +518,7 @@ def first_come(ready: list[Lane], last: Lane | None) -> Lane:
     return ready[0]
 
 
+@cache
 def _base_name(name: str) -> str:
     """Leave out the module and the enclosing functions of a name made from a function's."""
     head, _, tail = name.rpartition(".")

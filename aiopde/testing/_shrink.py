@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, final
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
 MOST_EXECUTIONS: Final = 2_000
 """After as many, the best schedule so far has to do, and is not called minimal."""
+MOST_SECONDS: Final = 5.0
+"""And so it has after that time: an execution that is hard to clear away may take long."""
 
 
 @final
@@ -60,12 +63,12 @@ class Shrinker:
 
     def search(self) -> Search:
         """Be driven; :attr:`best` is better then, if there is a better one."""
-        while self._bound >= 0 and self.tried < self._most:
+        ends = time.monotonic() + MOST_SECONDS
+        self.proven = self._bound < 0
+        while not self.proven and self.tried < self._most and time.monotonic() < ends:
             self._depth, self._last, self._switches = 0, "", 0
             self._note((yield Plan(self._choose)))
-            if not self._next():
-                break
-        self.proven = self._bound < 0 or not self._stack
+            self.proven = not self._next() or self._bound < 0
         return "minimal" if self.proven else f"shrunk ({self.tried})"
 
     def _note(self, execution: Execution) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import sysconfig
+from inspect import CORO_CREATED, getcoroutinestate, iscoroutine
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ._result import Location
 
@@ -27,28 +28,32 @@ def is_library(file: str) -> bool:
 def frames_of(coroutine: Any) -> Iterator[FrameType]:
     """Walk the frames of a suspended coroutine, outermost first."""
     while coroutine is not None:
+        frame: FrameType | None
         if isinstance(coroutine, CoroutineType):
-            frame, coroutine = coroutine.cr_frame, coroutine.cr_await or _inside(coroutine)
+            running = cast("Any", coroutine)
+            frame, coroutine = running.cr_frame, running.cr_await or _inside(running)
         elif isinstance(coroutine, GeneratorType):
-            frame, coroutine = coroutine.gi_frame, coroutine.gi_yieldfrom
+            yielding = cast("Any", coroutine)
+            frame, coroutine = yielding.gi_frame, yielding.gi_yieldfrom
         elif isinstance(coroutine, AsyncGeneratorType):
-            frame, coroutine = coroutine.ag_frame, coroutine.ag_await
+            producing = cast("Any", coroutine)
+            frame, coroutine = producing.ag_frame, producing.ag_await
         else:
             return
         if frame is not None:
             yield frame
 
 
-def _inside(coroutine: CoroutineType[Any, Any, Any]) -> Any:
-    """What a library's wrapper that has not begun yet is going to await."""
+def _inside(coroutine: Any) -> Any:
+    """Return what a library's wrapper that has not begun yet is going to await."""
     frame = coroutine.cr_frame
-    if frame is None or coroutine.cr_running or not is_library(frame.f_code.co_filename):
+    if frame is None or getcoroutinestate(coroutine) != CORO_CREATED:
         return None
-    if frame.f_lasti > 20:  # not at its beginning
+    if not is_library(frame.f_code.co_filename):
         return None
     local = frame.f_locals
     inner = local.get("coroutine") or local.get("coro") or getattr(local.get("self"), "_coro", None)
-    return inner if isinstance(inner, CoroutineType) else None
+    return inner if iscoroutine(inner) else None
 
 
 def location_of(frame: FrameType) -> Location:

@@ -115,6 +115,8 @@ class Driver:
         self._held: Lane | None = None
         self._rounds = 0
         """How often what is left of the execution was asked to end."""
+        self._gave_up = False
+        """Whether something of this run of trio was left where it was."""
         self._patience = 0
         """How many more steps it may make before it is asked again."""
         self.run = Run(search, settings, self)
@@ -129,9 +131,11 @@ class Driver:
     def _run_trio(self) -> None:
         try:
             self._trio.run(self._be_host, clock=self._clock, instruments=[self])
-        except RuntimeError:
-            if self.run.idle:
+        except (RuntimeError, self._trio.TrioInternalError):
+            # What was given up may be in places where trio looks for it in vain.
+            if not self._gave_up:
                 raise
+        self._gave_up = False
         if not self.run.idle:
             self.run.finish(None, None)  # the host did not end, but was replaced
 
@@ -259,13 +263,25 @@ class Driver:
 
     def _wake(self, held: Lane | None) -> None:
         """Tell who can move now, in an order that does not depend on trio's sets of tasks."""
-        tasks = sorted(self._runq, key=_birth) if len(self._runq) > 1 else list(self._runq)
+        tasks = list(self._runq)
         self._runq.clear()
+        if len(tasks) > 1:
+            tasks.sort(key=_birth)
+        if tasks[0]._counter <= self._newest_of_trio or held is not None:
+            tasks = self._without_trios(tasks, held)
+        self.run.wake(tasks)
+
+    def _without_trios(self, tasks: list[Any], held: Lane | None) -> list[Any]:
+        """Let trio's own tasks move at once; leave out the one that was chosen already."""
+        chosen = None if held is None else held.task
+        ours: list[Any] = []
         for task in tasks:
-            if task._counter <= self._newest_of_trio and task is not self._host:
+            if task is self._host or task._counter > self._newest_of_trio:
+                if task is not chosen:
+                    ours.append(task)
+            else:
                 self._batch.append(task)
-            elif held is None or task is not held.task:
-                self.run.wake(task)
+        return ours
 
     def _flush(self) -> None:
         """Let everybody go, in trio's order: nothing counts any more."""
@@ -298,6 +314,7 @@ class Driver:
 
     def _replace(self, task: Any) -> None:
         """End a task that heeds nothing, by giving it something else to do; trio.run ends, too."""
+        self._gave_up = True
         LYING.append(task.coro)
         task.coro = _nothing()
         if task._next_send_fn is None:

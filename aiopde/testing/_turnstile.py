@@ -110,8 +110,12 @@ class TurnstileDriver:
         self._waiting[task] = gate
         self._arrived.append(task)
         lowlevel = self._trio.lowlevel
-        # A cancellation waits, too: it is for the coroutine's own next checkpoint to see.
-        yield from lowlevel.wait_task_rescheduled(lambda _: lowlevel.Abort.FAILED).__await__()
+
+        def go_on_waiting(_: object) -> Any:
+            # A cancellation, too: it is for the coroutine's own next checkpoint to see.
+            return lowlevel.Abort.FAILED
+
+        yield from lowlevel.wait_task_rescheduled(go_on_waiting).__await__()
 
     def _let_through(self, task: Any) -> None:
         del self._waiting[task]
@@ -181,8 +185,8 @@ class TurnstileDriver:
     def _wake(self) -> None:
         """Tell who can move now, in the order of their birth."""
         tasks, self._arrived = self._arrived, []
-        for task in sorted(tasks, key=lambda task: self._gates[task].number):
-            self.run.wake(task)
+        tasks.sort(key=lambda task: self._gates[task].number)
+        self.run.wake(tasks)
 
     async def _wait(self) -> bool:
         """Nobody can move: let time pass; say whether that can change anything."""

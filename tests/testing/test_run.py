@@ -283,3 +283,40 @@ class TestNames:
         assert failure is not None
         names = {step.task for step in failure.steps}
         assert names == {"main", "parent", "parent-2", "parent/child", "parent-2/child"}
+
+
+class TestMisuse:
+    def test_a_name_for_names(self) -> None:
+        """A string would be taken for the names of its letters."""
+        with pytest.raises(TypeError, match=r"pass cancel=\['reader'\]"):
+            explore(checkpoint, cancel="reader")
+
+    @pytest.mark.parametrize("strategy", ["best", "dfs:3", "delay:x"])
+    def test_no_such_strategy(self, strategy: str) -> None:
+        """The error says which there are."""
+        with pytest.raises(ValueError, match="no strategy"):
+            explore(checkpoint, strategy=strategy)
+
+    def test_no_such_backend(self) -> None:
+        """The error says which there are."""
+        with pytest.raises(ValueError, match="'asyncio' and 'trio'"):
+            explore(checkpoint, backend="curio")
+
+    @backends
+    def test_code_that_heeds_nothing(self, backend: str) -> None:
+        """A task that catches whatever is thrown at it is given up, and the search goes on."""
+
+        async def stubborn(event: anyio.Event) -> None:
+            while not event.is_set():
+                try:
+                    await event.wait()
+                except BaseException:  # noqa: ASYNC103, S112  on purpose
+                    continue
+
+        async def scenario() -> None:
+            async with anyio.create_task_group() as tg:
+                tg.start_soon(stubborn, anyio.Event())
+                tg.start_soon(checkpoint)
+
+        result = explore(scenario, backend=backend, strategy="dfs", keep_going=True)
+        assert result.failures == result.schedules == 3

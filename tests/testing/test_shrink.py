@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import given, strategies as st
 
+from aiopde.testing import _shrink
 from aiopde.testing._result import Failure
 from aiopde.testing._run import Execution, Lane
 from aiopde.testing._schedule import Schedule
@@ -115,3 +116,14 @@ def test_a_schedule_without_a_switch_needs_no_search() -> None:
     with pytest.raises(StopIteration, match="minimal"):
         next(search)
     assert (shrinker.proven, shrinker.tried) == (True, 0)
+
+
+def test_has_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Where executions take long, the time is what ends it, and nothing is called proven.
+    """
+    monkeypatch.setattr(_shrink, "MOST_SECONDS", -1.0)
+    shrinker = Shrinker(Failure("exception", "", Schedule(("a", "b") * 3)))
+    with pytest.raises(StopIteration, match=r"shrunk \(0\)"):
+        next(shrinker.search())
+    assert not shrinker.proven

@@ -31,6 +31,9 @@ from aiopde.fuse._protocol import (
     OPEN_IN,
     OPEN_OUT,
     OUT_HEADER,
+    POLL_IN,
+    POLL_OUT,
+    POLL_SCHEDULE_NOTIFY,
     READ_IN,
     RENAME_IN,
     ROOT_ID,
@@ -269,6 +272,20 @@ async def test_forgetting_counts() -> None:
         with refused(errno.ESTALE):
             await kernel.call(Opcode.GETATTR, g, bytes(16))
         assert await kernel.look_up("g") > g
+
+
+async def test_what_is_gone_wakes_nobody_again() -> None:
+    """A poll for what it is not ready for is answered, and nothing waits to be told of more."""
+    async with ProcFS() as proc, conversation(proc) as (kernel, _, operations):
+        entry = proc.create("f", Handlers().ops("poll"))
+        number = await kernel.open("f")
+        ask = POLL_IN.pack(number, 1, POLL_SCHEDULE_NOTIFY, select.POLLHUP)
+        assert await kernel.call(Opcode.POLL, 2, ask) == POLL_OUT.pack(0)
+        assert list(operations._polls) == [number]
+        await entry.remove()
+        await all_blocked()
+        assert await kernel.call(Opcode.POLL, 2, ask) == POLL_OUT.pack(0)
+        assert list(operations._polls) == []
 
 
 async def test_a_32_bit_ioctl_is_the_compat_one() -> None:

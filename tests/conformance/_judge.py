@@ -24,6 +24,8 @@ class View:
 
     def __init__(self, history: History) -> None:
         self.history = history
+        self.ended = ""
+        """Why nothing is compared any more, if that is so."""
 
     def apply(self, step: Step, decided: Expected) -> tuple[Expected, list[str]]:
         """Return what is expected there, and which rules had a say in that."""
@@ -96,7 +98,7 @@ def compare(
         if ours.res == LEFT_OUT:
             left_out.add(step.verb)
         view.learn(step, decided.answer, right.answer)
-    return Verdict(scenario, skipped=_tell_left_out(left_out), rules=used)
+    return Verdict(scenario, skipped=view.ended or _tell_left_out(left_out), rules=used)
 
 
 def _due(

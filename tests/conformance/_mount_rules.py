@@ -8,6 +8,8 @@ cannot tell is in ``mount.json``, step by step, under the name of the mechanism.
 
 from __future__ import annotations
 
+import os
+import stat
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -15,11 +17,11 @@ from aiopde import DEFAULT_POLLMASK
 
 from . import _player
 from ._calls import DEVICES
+from ._ground import KERNEL
 from ._judge import View
 from ._kernel import REMOVALS
-from ._mount_player import KERNEL
 from ._scenario import Answer, Event, Scenario, Step
-from ._words import Result, decode, name_mask, number, poll_mask, shown, to_bytes
+from ._words import Result, decode, name_mask, number, open_flags, poll_mask, shown, to_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -34,6 +36,9 @@ _SERVERS: Final = REMOVALS | {"insmod", "rmmod"}
 """Verbs that are no system calls on the mount."""
 _MOVES: Final = frozenset({"read", "pread", "readv", "write", "pwrite"})
 _AT_POSITION: Final = frozenset({"read", "readv", "write"})
+_LOCKS_INODE: Final = frozenset(
+    {"write", "pwrite", "chmod", "fchmod", "chown", "truncate", "ftruncate", "fsync"}
+)
 _NOT_OPEN: Final = frozenset({"EBADF", "EISDIR", "EACCES", "EPERM"})
 """Refusals of the VFS, which come before any file system is asked."""
 _IOC_WRITE: Final = 1 << 30
@@ -43,6 +48,14 @@ _NEVER_ASKED: Final = {
 }
 """By handler: why it is never called."""
 _EINTR: Final[Result] = {"ret": -1, "errno": "EINTR"}
+_NEW_NAME: Final = {
+    "mkdir": "path",
+    "symlink": "path",
+    "open": "path",
+    "link": "to",
+    "rename": "to",
+}
+"""By verb: which of its words is the name it would make."""
 _OWN: Final = ("self", "thread-self")
 
 
@@ -84,6 +97,9 @@ class Fuse(View):
             changed = rule(self, step, expected)
             if changed != expected:
                 used.append(rule.__name__)
+            if changed.last and not expected.last:
+                why = rule.__name__.removeprefix("rule_").replace("_", " ")
+                self.ended = f"all from step {step.number} on left out: {why}"
             expected = changed
         return expected, used
 
@@ -97,6 +113,20 @@ class Fuse(View):
         """Tell whether an actor would still be in a call that is over here."""
         call = self.calls.get(actor)
         return call is not None and call.number in self.early
+
+    def node(self, step: Step) -> Node | None:
+        """Return what a step is about, by descriptor or by path."""
+        file = self.history.descriptor(step)
+        if file is None and "path" in step.args:
+            return self.history.find(step).node
+        return None if file is None else file.node
+
+    def written(self) -> set[Node]:
+        """Return what a write sleeps in."""
+        calls = [call for actor, call in self.calls.items() if actor in self.asleep]
+        writes = [call for call in calls if call.verb in {"write", "pwrite"}]
+        nodes = {self.node(call) for call in writes if call.number not in self.early}
+        return {node for node in nodes if node is not None}
 
     def interrupted_gate(self, actor: str) -> Event | None:
         """Return the gate in which an actor sleeps, if that is in a call any signal ends."""
@@ -210,12 +240,18 @@ def rule_zero_bytes_in_kernel(fuse: Fuse, step: Step, expected: Expected) -> Exp
     """A read or write of nothing is 0, whatever the file is like: nobody is asked."""
     for call in fuse.calls.values():
         if call.number in expected.answer.done and _moves_nothing(call):
+            expected = _without(expected, call, "read", "read_iter", "write")
             expected = _done(expected, call, _nothing(call))
     if not _moves_nothing(step) or expected.answer.res.get("errno") in _NOT_OPEN:
         return expected
-    if "pending" in expected.answer.res and not expected.answer.events:
-        return expected  # for the position, which the VFS locks before all
+    if _waits_for_position(expected):
+        return expected
     return _at_once(step, expected, _nothing(step))
+
+
+def _waits_for_position(expected: Expected) -> bool:
+    """Tell whether a call waits for the position of its file, which the VFS locks before all."""
+    return "pending" in expected.answer.res and not expected.answer.events
 
 
 def _moves_nothing(step: Step) -> bool:
@@ -229,10 +265,15 @@ def _nothing(step: Step) -> Result:
 
 def rule_lseek_in_kernel(fuse: Fuse, step: Step, expected: Expected) -> Expected:
     """To SET, CUR and END the kernel goes itself, whatever the file's own lseek would say."""
+    for call in fuse.calls.values():
+        if call.number in expected.answer.done and call.verb == "lseek":
+            expected = _without(expected, call, "lseek")
+            if call.args.get("whence", "SET") == "SET":
+                expected = _done(expected, call, {"ret": number(call.args["off"])})
     file = fuse.history.descriptor(step)
     if step.verb != "lseek" or file is None or file.node.is_dir:
         return expected
-    if expected.answer.res.get("errno") in _NOT_OPEN:
+    if expected.answer.res.get("errno") in _NOT_OPEN or _waits_for_position(expected):
         return expected
     res = _seek(file, step.args)
     return expected if res is None else _at_once(step, expected, res)
@@ -274,10 +315,26 @@ def rule_seq_file_seeks_late(fuse: Fuse, step: Step, expected: Expected) -> Expe
     return expected.but(events=(*skipped, *expected.answer.events))
 
 
+def rule_readv_is_one_read(fuse: Fuse, step: Step, expected: Expected) -> Expected:
+    """Several buffers are filled by one call of a read handler, as procfs does for read_iter."""
+    file = fuse.history.descriptor(step)
+    if step.verb != "readv" or file is None or "read" not in file.node.ops:
+        return expected
+    if "read_iter" in file.node.ops or not expected.answer.events:
+        return expected
+    size = number(step.args["n1"]) + number(step.args["n2"])
+    enter, leave, *_ = expected.answer.events
+    enter = replace(enter, arg=f"n={size} pos={file.pos}")
+    if "pending" in expected.answer.res:
+        return expected.but(events=(enter, leave))
+    data = file.node.data[file.pos : file.pos + size]
+    return _at_once(step, expected, shown(data), enter, replace(leave, ret=len(data)))
+
+
 def rule_mmap_is_direct_io(fuse: Fuse, step: Step, expected: Expected) -> Expected:
     """A file with direct I/O cannot be mapped shared; a private mapping is but a page cache."""
     if step.verb == "peek" and expected.answer.res.get("ret", -1) >= 0:
-        # Of a file of size 0, nothing is in it.
+        # Nothing is mapped, or a file whose page cache is empty: its size is 0.
         return _at_once(step, expected, {"ret": -1, "errno": "EFAULT"})
     if step.verb != "mmap" or expected.answer.res.get("errno") in _NOT_OPEN:
         return expected
@@ -353,6 +410,21 @@ def rule_no_processes(fuse: Fuse, step: Step, expected: Expected) -> Expected:
     return expected
 
 
+def rule_permission_comes_first(fuse: Fuse, step: Step, expected: Expected) -> Expected:
+    """Who may not write a directory is told that first, not that no name can be made in it."""
+    key = _NEW_NAME.get(step.verb, "")
+    if key not in step.args or fuse.history.is_privileged(step.actor):
+        return expected
+    if step.verb == "open" and not open_flags(step.args.get("flags", "RDONLY")) & os.O_CREAT:
+        return expected
+    above, _, _ = step.args[key].rpartition("/")
+    there = fuse.history.find(replace(step, args={**step.args, key: above})).node
+    if there is None or not there.is_dir or expected.answer.res.get("errno") != "ENOENT":
+        return expected
+    writable = int(there.stat()["mode"], 8) & stat.S_IWOTH or there.owner[0]
+    return expected if writable else expected.failing(step, "EACCES")
+
+
 # -- what the kernel remembers, and is told --------------------------------------------------------
 
 
@@ -395,8 +467,8 @@ def rule_removal_wakes_polls(fuse: Fuse, step: Step, expected: Expected) -> Expe
 def rule_signal_is_eintr(fuse: Fuse, step: Step, expected: Expected) -> Expected:
     """Any signal cancels the handler, and the call is not restarted: the protocol cannot say so."""
     for actor in fuse.stopped:
-        events = (event for event in expected.answer.events if event.by != actor)
-        expected = expected.but(events=tuple(events))
+        others = (event for event in expected.answer.events if event.by != actor)
+        expected = expected.but(events=tuple(others))
     if step.verb != "signal":
         return expected
     actor, name = step.args["actor"], step.args["sig"]
@@ -434,6 +506,28 @@ def rule_position_is_locked(fuse: Fuse, step: Step, expected: Expected) -> Expec
     done = {each: result for each, result in answer.done.items() if each != call.number}
     events = tuple(event for event in answer.events if event.by != actor)
     return expected.but(done=done, events=events, blocked=answer.blocked | {actor})
+
+
+def rule_writes_take_turns(fuse: Fuse, step: Step, expected: Expected) -> Expected:
+    """
+    During a write the kernel has the inode locked, for who writes or changes it too.
+
+    So a second one waits for the first, by whatever file. When it goes on, so do all that it holds
+    up in turn, and no rule can tell the order: from here on, nothing is compared.
+    """
+    node = fuse.node(step) if step.verb in _LOCKS_INODE else None
+    if node is None or node not in fuse.written() or "pending" in expected.answer.res:
+        return expected
+    if expected.answer.res.get("errno") in _NOT_OPEN:
+        return expected
+    blocked = expected.answer.blocked | {step.actor}
+    return replace(expected.but(res={"pending": True}, events=(), blocked=blocked), last=True)
+
+
+def rule_woken_polls_race(fuse: Fuse, step: Step, expected: Expected) -> Expected:
+    """Threads that are woken together ask again in any order."""
+    asking = {event.by for event in expected.answer.events if event.op == "poll"}
+    return replace(expected, loose=True) if len(asking) > 1 else expected
 
 
 def rule_early_call_is_over(fuse: Fuse, step: Step, expected: Expected) -> Expected:
@@ -487,14 +581,18 @@ RULES: Final[tuple[Rule, ...]] = (
     rule_zero_bytes_in_kernel,
     rule_lseek_in_kernel,
     rule_position_is_the_kernels,
+    rule_readv_is_one_read,
     rule_mmap_is_direct_io,
     rule_no_mapping_holds_a_file,
     rule_splice_is_by_page,
     rule_ioctl_copies_first,
     rule_errno_is_small,
     rule_no_processes,
+    rule_permission_comes_first,
     rule_name_is_dropped_at_once,
     rule_removal_wakes_polls,
+    rule_woken_polls_race,
+    rule_writes_take_turns,
     rule_early_call_is_over,
     rule_signal_is_eintr,
     rule_position_is_locked,
@@ -520,3 +618,11 @@ def _done(expected: Expected, call: Step, res: Result) -> Expected:
     answer = expected.answer
     done = answer.done | {call.number: {"actor": call.actor} | res}
     return expected.but(done=done, blocked=answer.blocked - {call.actor})
+
+
+def _without(expected: Expected, call: Step, *ops: str) -> Expected:
+    """Expect that a call asks none of these handlers."""
+    events = (
+        event for event in expected.answer.events if event.by != call.actor or event.op not in ops
+    )
+    return expected.but(events=tuple(events))

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 _PACKAGES: Final = Path(__file__).parent.parent.parent
 _MESSAGE: Final = 1 << 20
 _SYS_TGKILL: Final = 234
+_HELD_UP: Final = frozenset({"request_wait_answer", "fdget_pos", "__fdget_pos"})
+"""Where in the kernel who is killed may have to wait: for an answer, or another reader's end."""
 _SYS_FUTEX: Final = "202"
 """What a thread of the worker sleeps in when it waits for another one's leave to run Python."""
 
@@ -74,6 +76,8 @@ class Remote(Actor):
         self.timed = False
         self.calling = False
         """Whether a system call of its is under way."""
+        self.dying = False
+        """Whether it is to end, which takes it through sleeps of no account."""
 
     async def connect(self, line: Line) -> None:
         """Hear who it is."""
@@ -85,6 +89,7 @@ class Remote(Actor):
         """Make a system call; None: it has died of it."""
         assert self.line is not None
         self.calling = True
+        self.dying = self.killed or verb == "exit"
         try:
             self.line.send({"verb": verb, "args": dict(args)})
             result: Result | None = await self.line.receive()
@@ -95,10 +100,12 @@ class Remote(Actor):
         self.calling = False
         return result
 
-    def kill(self, signal: int) -> None:
+    def kill(self, number: int) -> None:
         """Send its thread a signal."""
+        self.killed = self.killed or number == signal.SIGKILL
+        self.dying = self.dying or self.killed
         if not readable(self.pidfd):
-            _tgkill(self.pid, self.tid, signal)
+            _tgkill(self.pid, self.tid, number)
 
     def ready(self) -> bool:
         """Tell whether it has answered."""
@@ -110,13 +117,16 @@ class Remote(Actor):
         try:
             status = (task / "status").read_text()
             call, _, _ = (task / "syscall").read_text().partition(" ")
+            place = (task / "wchan").read_text()
         except (FileNotFoundError, ProcessLookupError):
             return ""
         lines = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
         state = lines["State"][0]
-        if state == "T":
+        if state == "T" and not self.dying:
             return "stopped"
         if state not in "SD" or call in {_SYS_FUTEX, "running"}:
+            return ""
+        if self.dying and place not in _HELD_UP:
             return ""
         return lines["voluntary_ctxt_switches"] + lines["nonvoluntary_ctxt_switches"]
 

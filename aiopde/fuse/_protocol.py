@@ -94,7 +94,6 @@ class SetAttr(IntFlag):
     MODE = 1 << 0
     UID = 1 << 1
     GID = 1 << 2
-    SIZE = 1 << 3
 
 
 POLL_SCHEDULE_NOTIFY: Final = 1 << 0

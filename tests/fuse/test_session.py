@@ -31,6 +31,9 @@ from aiopde.fuse._protocol import (
     OPEN_IN,
     OPEN_OUT,
     OUT_HEADER,
+    POLL_IN,
+    POLL_OUT,
+    POLL_SCHEDULE_NOTIFY,
     READ_IN,
     RENAME_IN,
     ROOT_ID,
@@ -269,6 +272,26 @@ async def test_forgetting_counts() -> None:
         with refused(errno.ESTALE):
             await kernel.call(Opcode.GETATTR, g, bytes(16))
         assert await kernel.look_up("g") > g
+
+
+async def test_what_is_gone_wakes_nobody_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever polls is woken by the removal once, and does not have to ask for ever."""
+    woken: list[int] = []
+
+    def poll(self: Notifier, handle: int) -> None:
+        woken.append(handle)
+
+    monkeypatch.setattr(Notifier, "poll", poll)
+    async with ProcFS() as proc, conversation(proc) as (kernel, _, operations):
+        entry = proc.create("f", Handlers().ops("poll"))
+        number = await kernel.open("f")
+        ask = POLL_IN.pack(number, 1, POLL_SCHEDULE_NOTIFY, select.POLLHUP)
+        assert await kernel.call(Opcode.POLL, 2, ask) == POLL_OUT.pack(0)
+        assert list(operations._polls) == [number]
+        await entry.remove()
+        for _ in range(3):
+            assert await kernel.call(Opcode.POLL, 2, ask) == POLL_OUT.pack(0)
+        assert (woken, list(operations._polls)) == ([1], [])
 
 
 async def test_a_32_bit_ioctl_is_the_compat_one() -> None:

@@ -519,12 +519,6 @@ def rule_writes_take_turns(fuse: Fuse, step: Step, expected: Expected) -> Expect
     return replace(expected.but(res={"pending": True}, events=(), blocked=blocked), last=True)
 
 
-def rule_woken_polls_race(fuse: Fuse, step: Step, expected: Expected) -> Expected:
-    """Threads that are woken together ask again in any order."""
-    asking = {event.by for event in expected.answer.events if event.op == "poll"}
-    return replace(expected, loose=True) if len(asking) > 1 else expected
-
-
 def rule_early_call_is_over(fuse: Fuse, step: Step, expected: Expected) -> Expected:
     """Who did not wait, or was let go, is not to be waited for."""
     answer = expected.answer
@@ -586,7 +580,6 @@ RULES: Final[tuple[Rule, ...]] = (
     rule_permission_comes_first,
     rule_name_is_dropped_at_once,
     rule_removal_wakes_polls,
-    rule_woken_polls_race,
     rule_writes_take_turns,
     rule_early_call_is_over,
     rule_signal_is_eintr,

@@ -270,7 +270,7 @@ def _rank(name: str) -> tuple[int, bytes]:
 class Attributes:
     """What ``stat`` tells, and how calls yield: shared by all entries that are alike."""
 
-    __slots__ = ("_below", "fast_acquire", "gid", "is_dir", "mode", "quick", "size", "uid")
+    __slots__ = ("below", "fast_acquire", "gid", "is_dir", "mode", "quick", "size", "uid")
 
     def __init__(self, mode: int, uid: int, gid: int, size: int, fast_acquire: bool) -> None:
         self.mode = mode
@@ -281,14 +281,9 @@ class Attributes:
         self.is_dir = stat.S_ISDIR(mode)
         # What open() and its like may take the short way with.
         self.quick = fast_acquire and stat.S_ISREG(mode)
-        self._below: dict[int, Attributes] = {}
-
-    def below(self, mode: int, fast_acquire: bool) -> Attributes:
-        """Return what an entry gets that is created in a directory with these."""
-        key = mode << 1 | fast_acquire
-        if key not in self._below:
-            self._below[key] = attributes(mode, self.uid, self.gid, 0, fast_acquire)
-        return self._below[key]
+        # What an entry gets that is created in a directory with these: by its mode, times two,
+        # and fast_acquire.
+        self.below: dict[int, Attributes] = {}
 
 
 # Never changed, but replaced.
@@ -367,7 +362,11 @@ class ProcDirEntry(Rundown, AsyncResource):
             self._attributes: Attributes = attributes(mode, 0, 0, 0, fast_acquire)
         else:
             self.parent = parent
-            self._attributes = parent._attributes.below(mode, fast_acquire)
+            above = parent._attributes
+            key = mode << 1 | fast_acquire
+            if key not in above.below:
+                above.below[key] = attributes(mode, above.uid, above.gid, 0, fast_acquire)
+            self._attributes = above.below[key]
         self._rare = PLAIN
         # The root's; ProcFS gives the others theirs.
         self._block, self._offset = 0, 1
@@ -553,11 +552,15 @@ class ProcDirEntry(Rundown, AsyncResource):
         if not cred.allows(now.mode, now.uid, now.gid, mask):
             raise error(EACCES, self.path)
 
-    def listing(self) -> list[DirEntry]:
-        """Return the lines of a directory, ``.`` and ``..`` first."""
-        here = DirEntry(".", stat.S_IFDIR, self.ino)
-        above = DirEntry("..", stat.S_IFDIR, self.parent.ino)
-        return [here, above, *(child.as_dirent() for child in self.children)]
+    def listing(self, start: int, stop: int | None) -> list[DirEntry]:
+        """Return some lines of a directory; ``.`` and ``..`` are the first two."""
+        dots = [
+            DirEntry(".", stat.S_IFDIR, self.ino),
+            DirEntry("..", stat.S_IFDIR, self.parent.ino),
+        ]
+        first, last = max(start - 2, 0), None if stop is None else max(stop - 2, 0)
+        children = list(self.children)[first:last]
+        return dots[start:stop] + [child.as_dirent() for child in children]
 
     def as_dirent(self) -> DirEntry:
         """Return the line this entry has in a listing."""

@@ -27,7 +27,7 @@ from ._removal import Removal, is_below
 from ._trace import running_task
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
     from types import FrameType
 
     from anyio import TaskInfo
@@ -165,24 +165,28 @@ def standing(path: str, tasks: Mapping[int, str]) -> list[Holder]:
 
 def own_sites() -> list[ProcDirEntry]:
     """Return the entries that the running task is inside of."""
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None and id(frame.f_code) not in _SITES:
-        frame = frame.f_back
-    if frame is None:  # the usual case, and all that it costs
+    if not _on_the_stack(_SITES):  # the usual case, and all that it costs
         return []
     return [entry for _, (entry, _) in sites(_own_frames(running_task()))]
 
 
 def running_handler() -> ProcDirEntry | None:
     """Return the entry whose handler is running, plain or not; the innermost, if several are."""
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None:
+    if not _on_the_stack(_HANDLERS):
+        return None
+    for frame in reversed(_own_frames(running_task())):
         variable = _HANDLERS.get(id(frame.f_code))
         place: Any = variable and frame.f_locals.get(variable)
         if place is not None:
             return place if isinstance(place, ProcDirEntry) else place.entry
+    return None  # it is another task's, which has started this one eagerly
+
+
+def _on_the_stack(codes: Container[int]) -> bool:
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None and id(frame.f_code) not in codes:
         frame = frame.f_back
-    return None
+    return frame is not None
 
 
 def sites(frames: Sequence[FrameType]) -> Iterator[tuple[int, tuple[ProcDirEntry, str]]]:
@@ -405,12 +409,27 @@ def _awaited_tasks(frame: FrameType) -> set[int]:
         return {id(task) for task in getattr(frame.f_locals["self"], "_tasks", ())}
     if name == "Nursery._nested_child_finished":
         return {id(task) for task in frame.f_locals["self"].child_tasks}
+    if name in {"_wait", "wait_for"} and frame.f_globals.get("__name__") == "asyncio.tasks":
+        # By way of a future of its own; wait_for() does so in Python 3.11.
+        variables = frame.f_locals
+        return {id(task) for task in (variables["fs"] if name == "_wait" else [variables["fut"]])}
     return set()
 
 
 def _awaited_futures(awaited: Any) -> set[int]:
-    # An asyncio task that is awaited itself, or those of a gather().
+    # An asyncio task that is awaited itself, or those of a gather() or a shield().
     if type(awaited).__name__ != "FutureIter":
         return set()
     futures = gc.get_referents(awaited)
-    return {id(one) for each in futures for one in (each, *getattr(each, "_children", ()))}
+    return {
+        id(one)
+        for each in futures
+        for one in (each, *getattr(each, "_children", ()), *_shielded(each))
+    }
+
+
+def _shielded(future: Any) -> Iterator[object]:
+    # The outer future knows of the inner one by what it does when it is cancelled.
+    for callback, _ in getattr(future, "_callbacks", None) or ():
+        if getattr(callback, "__qualname__", "").startswith("shield."):
+            yield from (cell.cell_contents for cell in callback.__closure__)

@@ -7,7 +7,6 @@ import os
 from contextlib import asynccontextmanager
 from contextvars import copy_context
 from errno import EBUSY, EEXIST, EINTR, ELOOP, ENOENT, EWOULDBLOCK
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self, cast, final
 
 import anyio
@@ -94,7 +93,7 @@ class Kernel:
         self.uses_after_free: int = 0
         """How often code of a module that is gone was reached."""
         self._programs = dict(modules or {})
-        self._folders = [Path(folder) for folder in module_path]
+        self._folders = [os.fspath(folder) for folder in module_path]
         self._tasks = anyio.create_task_group()
         self._closing = True
         # By name; and, in the order in which they were loaded, these and the others: the new
@@ -333,8 +332,8 @@ class Kernel:
         if name in self._programs:
             return Source(self._programs[name], name)
         for folder in self._folders:
-            path = folder / f"{name}.py"
-            if path.is_file():
+            path = os.path.join(folder, f"{name}.py")
+            if os.path.isfile(path):
                 return Source(path, name)
         raise error(ENOENT, name, "no module of that name is known")
 
@@ -575,7 +574,8 @@ class Kernel:
                 was taken meanwhile.
             Exception: Whatever the new init raised; the old version runs on.
             RemovalTimeoutError: The new version is live; the old one's calls have not ended within
-                the tree's grace, and its unload goes on.
+                the tree's grace, and its unload goes on. So it is with the ``EDEADLK`` of a task
+                that one of these calls waits for.
             ExceptionGroup: The new version is live, and the old one failed in going.
 
         Linux: has no such thing; ``rmmod`` and ``insmod`` leave a gap.

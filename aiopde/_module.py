@@ -217,12 +217,17 @@ class Module:
             OSError: ``EDEADLK``: the caller is inside one of its handlers.
         """
         self.refuse_own_handlers()
+        await self.join()
+
+    async def join(self) -> None:
+        """Wait until it is gone, in a function that is known by those who look for a cycle."""
         await self.gone.wait()
 
     def refuse_own_handlers(self) -> None:
         """Raise ``EDEADLK`` in a call that an unload of the module waits for."""
         if any(site in self.entries and isinstance(site.tree, ProcFS) for site in own_sites()):
-            raise error(EDEADLK, self.name, "its unload would wait for this very call")
+            why = "its unload would wait for this very call: give it to this_module().start_soon()"
+            raise error(EDEADLK, self.name, why)
 
     # -- references -----------------------------------------------------------------------------
 

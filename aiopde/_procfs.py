@@ -36,7 +36,7 @@ from ._namei import NAME_MAX, check_name, check_path, locate, walk
 from ._open_file import MAX_RW_COUNT, File
 from ._ops import NO_OPS, ProcOps
 from ._proc_seq import seq_table, single_table
-from ._removal import Removal, refuse_permanent, removal_around
+from ._removal import Removal, removable, removal_around, subtree
 from ._trace import sinks
 from ._watch import RemovalTimeoutError, Watch, refuse_self_removal
 
@@ -105,7 +105,9 @@ class ProcFS:
         fast_acquire: The default for every entry: leave out the checkpoint of a call that need
             not wait, as in anyio's primitives. A loop of such calls may then starve other tasks.
         grace: The default for every removal, and for leaving the block: seconds to wait for the
-            calls inside; None for ever. See :meth:`ProcDirEntry.remove`.
+            calls inside; None for ever. See :meth:`ProcDirEntry.remove`. Leaving then gives up
+            what it still waits for, a release handler too. Removals in a module's exit have none
+            (see :meth:`Kernel.rmmod`).
         hung_task_timeout: Seconds until a removal that still waits logs a warning, once, which
             tells who it waits for; None for never. The logger is ``"aiopde"``.
     """
@@ -192,9 +194,9 @@ class ProcFS:
         return interrupted
 
     def _begin_all(self) -> list[Removal]:
-        removals = [self._begin(self.root)]
+        removals = [self._begin(self.root, subtree(self.root))]
         for gone in self._orphaned:
-            removals += [self._begin(child) for child in gone.children]
+            removals += [self._begin(child, subtree(child)) for child in gone.children]
         return removals
 
     def _raise(self, errors: list[Exception], exc: BaseException | None) -> None:
@@ -248,7 +250,9 @@ class ProcFS:
 
         Linux: ``proc_create_data``.
         """
-        _check_ops(ops)
+        given: type = type(ops)
+        if given is not ProcOps:
+            raise _no_table(ops)
         mode = _file_mode(name, mode) if mode else _REGULAR
         kind = KillableEntry if killable else ProcDirEntry
         return self._register(name, mode, parent, ops, data, fast_acquire, kind)
@@ -401,7 +405,8 @@ class ProcFS:
         if self._tasks is None or self.root._in_use < 0:
             msg = f"{self!r} takes no entries: register inside 'async with ProcFS() as proc:'"
             raise RuntimeError(msg)
-        self._check_own(parent)
+        if parent is not None and parent.tree is not self:
+            raise _foreign(parent)
         # Most names are a few letters and digits; there is nothing to find out about these.
         usual = type(name) is str and name.isalnum() and len(name) < _SHORT
         if usual and parent is not None and parent is not self.root:
@@ -415,11 +420,6 @@ class ProcFS:
         if children is not None and leaf in children.by_name:
             raise error(EEXIST, f"{parent.path}/{leaf}", "remove the entry that is there first")
         return parent, leaf
-
-    def _check_own(self, entry: ProcDirEntry | None) -> None:
-        if entry is not None and entry.tree is not self:
-            msg = f"{entry!r} belongs to another ProcFS: pass an entry of this one"
-            raise ValueError(msg)
 
     # -- removal --------------------------------------------------------------------------------
 
@@ -463,7 +463,8 @@ class ProcFS:
 
     def _find(self, name: str, parent: ProcDirEntry | None) -> ProcDirEntry:
         """Find what to remove; also what somebody else is removing, so that one can join."""
-        self._check_own(parent)
+        if parent is not None and parent.tree is not self:
+            raise _foreign(parent)
         parent, leaf = locate(self.root, name, parent)
         entry = parent.children.get(leaf)
         if entry is not None:
@@ -486,8 +487,7 @@ class ProcFS:
             return
         refuse_self_removal(entry)
         if entry.unclaimed:
-            refuse_permanent(entry)
-            removal = self._begin(entry)
+            removal = self._begin(entry, removable(entry))
             await self._complete(removal, grace)
         else:
             removal = entry._removal
@@ -499,8 +499,7 @@ class ProcFS:
         self._refuse_root(entry)
         if not entry.unclaimed:
             return False
-        refuse_permanent(entry)
-        self._hand_over(self._begin(entry))
+        self._hand_over(self._begin(entry, removable(entry)))
         return True
 
     def _refuse_root(self, entry: ProcDirEntry) -> None:
@@ -515,18 +514,20 @@ class ProcFS:
         """
         return holders(self.root if entry is None else entry)
 
-    def _begin(self, entry: ProcDirEntry) -> Removal:
-        removal = Removal(entry, self._removals if entry._rare.children is not None else ())
+    def _begin(self, entry: ProcDirEntry, entries: list[ProcDirEntry]) -> Removal:
+        removal = Removal(
+            entry, entries, self._removals if entry._rare.children is not None else ()
+        )
         self._removals[removal] = None
         return removal
 
     def _end(self, removal: Removal) -> None:
         self._removals.pop(removal, None)
-        if removal.errors:
+        if removal.failed:
             self._failed[removal.root] = removal
 
     def _report(self, removal: Removal, entry: ProcDirEntry) -> None:
-        if removal.errors:
+        if removal.failed:
             self._failed.pop(entry, None)
             removal.check(entry)
 
@@ -799,12 +800,11 @@ class ProcFS:
                 if newest is not None:
                     newest._newer = file
                 entry.newest = file
-                if entry._in_use < 0:
-                    file.kill()
             finally:
-                # unuse() in place
+                # unuse() in place; a file that comes too late is dead on arrival
                 entry._in_use = left = entry._in_use - 1
                 if left < 0:
+                    file.kill()
                     entry.late_out()
         else:
             file._older = newest = entry.newest
@@ -966,14 +966,16 @@ add_site(ProcFS.open, "file", "open")
 add_site(ProcFS.read_bytes, "file", None)
 
 
-def _check_ops(ops: object) -> None:
-    if isinstance(ops, ProcOps):
-        return
+def _no_table(ops: object) -> TypeError:
     msg = f"create() wants a ProcOps, not {ops!r:.60}: pass ProcOps(read=...), or ProcOps.of(it)"
     if isinstance(ops, type):
         name = ops.__name__
         msg = f"create() wants a ProcOps, not a class: pass ProcOps.of({name}()), not {name}"
-    raise TypeError(msg)
+    return TypeError(msg)
+
+
+def _foreign(entry: ProcDirEntry) -> ValueError:
+    return ValueError(f"{entry!r} belongs to another ProcFS: pass an entry of this one")
 
 
 def check_seconds(name: str, seconds: float | None) -> None:

@@ -28,12 +28,12 @@ class Removal:
     It is a machine that never waits itself: :meth:`advance` does what can be done and says what
     stands in the way. So a cancelled remover leaves nothing half done, and another can go on.
 
-    Making one unlinks its root and refuses every new call in the whole subtree, at once. (Linux
-    does that entry by entry: while it waits in one, its later siblings go on living.) The rest is
-    in Linux's order: the first child is unlinked and gone into, and so on until there is none;
-    then that entry is run down, and the next of its siblings comes; a directory after all that is
-    in it, and so the root last. What is created meanwhile below a directory whose turn is still to
-    come is swept away too.
+    Making one unlinks its root and refuses every new call in the whole subtree (its *entries*), at
+    once. (Linux does that entry by entry: while it waits in one, its later siblings go on living.)
+    The rest is in Linux's order: the first child is unlinked and gone into, and so on until there
+    is none; then that entry is run down, and the next of its siblings comes; a directory after all
+    that is in it, and so the root last. What is created meanwhile below a directory whose turn is
+    still to come is swept away too.
 
     Linux: ``remove_proc_subtree``, fs/proc/generic.c; ``proc_entry_rundown``, fs/proc/inode.c.
     """
@@ -51,7 +51,9 @@ class Removal:
         "root",
     )
 
-    def __init__(self, root: ProcDirEntry, pending: Iterable[Removal]) -> None:
+    def __init__(
+        self, root: ProcDirEntry, entries: Iterable[ProcDirEntry], pending: Iterable[Removal]
+    ) -> None:
         self.root = root
         # Where it is: this entry and those above it, up to the root, are unlinked and not gone.
         self._current = root
@@ -77,7 +79,7 @@ class Removal:
         # What an entry has of what is rare when it has nothing else; see ProcDirEntry.own().
         self._plain = plain = Rare(self, shared=True)
         usual = None if sinks else PLAIN
-        for entry in subtree(root):
+        for entry in entries:
             if entry._rare is usual and entry._in_use == 0 and entry.newest is None:
                 # kill() in place, for the many that nobody uses: a tenth of what it costs.
                 entry._in_use = BIAS
@@ -89,7 +91,12 @@ class Removal:
     @property
     def done(self) -> bool:
         """Whether everything is gone."""
-        return self.root._removal is GONE
+        return self.root._rare.removal is GONE
+
+    @property
+    def failed(self) -> bool:
+        """Whether release handlers raised anything."""
+        return bool(self._failures)
 
     @property
     def errors(self) -> list[Exception]:
@@ -190,16 +197,15 @@ class Removal:
 
     async def _release_all(self, entry: ProcDirEntry) -> None:
         """Release each file in turn, where that waits for nothing: release_now(), in place."""
-        ops = entry.ops
-        release: Any = ops.release
-        awaited, held = ops.release_awaited, 0
+        release: Any = entry.ops.release
+        awaited, exists, held = entry.ops.release_awaited, release is not None, 0
         file = entry.newest
         try:
             while file is not None:
                 try:
                     if awaited:
                         await release(file)
-                    elif release is not None:
+                    elif exists:
                         release(file)
                 except Exception as exc:  # it stops no other release; see check()
                     self._failures.append((entry, exc))
@@ -297,9 +303,9 @@ def subtree(root: ProcDirEntry) -> list[ProcDirEntry]:
     return found
 
 
-def refuse_permanent(root: ProcDirEntry) -> None:
+def removable(root: ProcDirEntry) -> list[ProcDirEntry]:
     """
-    Raise ``EINVAL`` if the entry or anything below it is permanent.
+    Return the entry and all below it; ``EINVAL`` if any of it is permanent.
 
     Linux finds that out on the way, with half of the tree gone.
     """
@@ -307,3 +313,4 @@ def refuse_permanent(root: ProcDirEntry) -> None:
     if any(ops.permanent for ops in {entry.ops for entry in entries}):
         path = next(entry.path for entry in entries if entry.permanent)
         raise error(EINVAL, path, "a permanent entry cannot be removed")
+    return entries

@@ -41,7 +41,7 @@ class UnloadWatch(Vigil):
 
     async def _wait(self, event: anyio.Event) -> None:
         del event
-        await self._module.wait_gone()
+        await self._module.join()
 
     def _refuse_cycle(self, event: anyio.Event) -> None:
         del event
@@ -79,7 +79,7 @@ class UnloadWatch(Vigil):
 
 def _awaited_module(frame: FrameType) -> set[int]:
     """Tell which task a frame waits for that waits for a module's end."""
-    if frame.f_code is not Module.wait_gone.__code__:
+    if frame.f_code is not Module.join.__code__:
         return set()
     return _exit_of(frame.f_locals["self"])
 

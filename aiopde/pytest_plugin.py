@@ -11,6 +11,7 @@ import os
 import re
 import shlex
 import time
+from argparse import ArgumentError
 from collections import Counter
 from importlib.util import find_spec
 from pathlib import Path
@@ -26,25 +27,30 @@ if TYPE_CHECKING:
 _RUNNERS: Final = frozenset({"anyio", "asyncio", "trio"})
 """The marks by which other plugins know that a test is theirs to run."""
 _BACKENDS: Final = ("asyncio", "trio")
-_OURS: Final = frozenset({"backend", "replay", "shard", "progress"})
+_OURS: Final = frozenset({"backend", "executor", "progress", "replay", "shard"})
 """What the mark hands over in another way, or not at all."""
 _VERDICT: Final = "explore"
 """The name of the property of a test's report that has the verdict."""
 
 
-# Last: a plugin that has a --replay of its own keeps it.
-@pytest.hookimpl(trylast=True)
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the option that replays one schedule."""
+    """Add the option that draws pictures."""
+    what = "draw the schedule of each explored test that fails, as DIR/test.svg"
     group = parser.getgroup("explore", "race explorer")
+    group.addoption("--explore-svg", metavar="DIR", type=Path, help=what)
+
+
+# When all other plugins and conftest files have added theirs: who has a --replay keeps it.
+@pytest.hookimpl(trylast=True)
+def pytest_load_initial_conftests(parser: pytest.Parser) -> None:
+    """Add the option that replays a schedule."""
     what = "run the one explored test that is selected once, in the order this schedule says"
+    group = parser.getgroup("explore")
     names = ["--explore-replay", "--replay"]
     try:
         group.addoption(*names, dest="explore_replay", metavar="SCHEDULE", help=what)
-    except ValueError:
+    except (ArgumentError, ValueError):
         group.addoption(names[0], dest="explore_replay", metavar="SCHEDULE", help=what)
-    drawn = "draw the schedule of each explored test that fails, as DIR/test.svg"
-    group.addoption("--explore-svg", metavar="DIR", type=Path, help=drawn)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -181,6 +187,14 @@ class ExploredFunction(pytest.Function):
             if mark.name not in _RUNNERS:
                 yield cast("pytest.Item", node), mark
 
+    def setup(self) -> None:
+        """Set up the fixtures, once for all schedules."""
+        for name, definitions in self._fixtureinfo.name2fixturedefs.items():
+            if _is_async(definitions[-1].func):
+                why = "it would be set up once, in another loop, and not for each schedule"
+                pytest.fail(f"an explored test cannot use the async fixture {name}: {why}", False)
+        super().setup()
+
     def runtest(self) -> None:
         """Explore."""
         from aiopde.testing import explore
@@ -218,21 +232,12 @@ class ExploredFunction(pytest.Function):
 
     def _scenario(self) -> Callable[[Race], Any]:
         kwargs = {name: self.funcargs[name] for name in self._fixtureinfo.argnames}
-        self._refuse_async_fixtures()
         test = self.obj
 
         async def scenario(race: Race) -> object:
             return await test(**(kwargs | {"race": race} if "race" in kwargs else kwargs))
 
         return scenario
-
-    def _refuse_async_fixtures(self) -> None:
-        for name, definitions in self._fixtureinfo.name2fixturedefs.items():
-            function = definitions[-1].func
-            is_async = inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
-            if is_async or "pytest_trio" in type(self.funcargs.get(name)).__module__:
-                why = "it would be set up once, in another loop, and not for each schedule"
-                pytest.fail(f"an explored test cannot use the async fixture {name}: {why}", False)
 
     def _reason(self, result: Result) -> BaseException:
         """Choose what to raise: the test's own exception, if it is one."""
@@ -278,6 +283,15 @@ class ExploredFunction(pytest.Function):
         where = os.path.relpath(self.path, self.config.invocation_params.dir)
         test = "::".join((where, *self.nodeid.split("::")[1:]))
         return f"pytest {shlex.quote(test)} --replay={shlex.quote(str(result.failure.schedule))}"
+
+
+def _is_async(fixture: Any) -> bool:
+    # The last is how pytest-trio knows its own.
+    return (
+        inspect.iscoroutinefunction(fixture)
+        or inspect.isasyncgenfunction(fixture)
+        or hasattr(fixture, "_force_trio_fixture")
+    )
 
 
 # -- telling --------------------------------------------------------------------------------------

@@ -270,8 +270,8 @@ MUTANTS: Final = (
     Mutant(
         "open: a quick one is not shut when it comes too late",
         "_procfs.py",
-        "                if entry._in_use < 0:\n                    file.kill()\n",
-        "",
+        "                    file.kill()\n                    entry.late_out()\n",
+        "                    entry.late_out()\n",
     ),
     Mutant(
         "read_bytes: a quick one wakes nobody",
@@ -321,7 +321,7 @@ MUTANTS: Final = (
     Mutant(
         "remover: what is below stays open until its turn",
         "_removal.py",
-        "        for entry in subtree(root):\n            if entry._rare is usual",
+        "        for entry in entries:\n            if entry._rare is usual",
         "        for entry in [root]:\n            if entry._rare is usual",
     ),
     Mutant(
@@ -369,9 +369,10 @@ MUTANTS: Final = (
     Mutant(
         "remover: an await before the unlinking",
         "_procfs.py",
-        "            removal = self._begin(entry)\n"
+        "            removal = self._begin(entry, removable(entry))\n"
         "            await self._complete(removal, grace)\n",
-        "            await checkpoint()\n            removal = self._begin(entry)\n"
+        "            await checkpoint()\n"
+        "            removal = self._begin(entry, removable(entry))\n"
         "            await self._complete(removal, grace)\n",
     ),
     Mutant(
@@ -383,7 +384,7 @@ MUTANTS: Final = (
     Mutant(
         "exit: forgets what was created below what is gone",
         "_procfs.py",
-        "            removals += [self._begin(child) for child in gone.children]\n",
+        "            removals += [self._begin(child, subtree(child)) for child in gone.children]\n",
         "            pass\n",
     ),
     # -- the tree

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import select
 from errno import EDEADLK, EEXIST, EINVAL, EIO, ENAMETOOLONG, ENOENT, ENOTEMPTY
+from typing import TYPE_CHECKING
 
 import anyio
 import pytest
@@ -13,10 +14,15 @@ from aiopde import (
     EntryRemovedError,
     File,
     HandlerError,
+    Kernel,
     ProcFS,
     ProcOps,
+    UseAfterFreeError,
     WaitQueue,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
 
 
 class Gated:
@@ -250,3 +256,39 @@ async def test_a_removal_wakes_a_poll() -> None:
             await entry.remove()
         assert ready == [DEFAULT_POLLMASK]
         assert ready[0] & select.POLLIN
+
+
+async def test_what_an_exit_forgets_is_removed() -> None:
+    """7: with a warning that names it; nothing is left of an init that fails, either."""
+
+    async def forgetful(kernel: Kernel, fail: bool = False) -> AsyncIterator[None]:
+        kernel.proc.create("forgotten", ProcOps())
+        if fail:
+            raise ZeroDivisionError
+        yield
+
+    async with Kernel() as kernel:
+        await kernel.insmod(forgetful)
+        with pytest.warns(ResourceWarning, match="/proc/forgotten"):
+            await kernel.rmmod("forgetful")
+        with pytest.raises(ZeroDivisionError):
+            await kernel.insmod(forgetful, fail=True)
+        assert kernel.proc.listdir() == ["modules"]
+
+
+async def test_code_that_is_gone_is_an_error() -> None:
+    """8: one that names module, entry and handler; nobody dies of it."""
+
+    async def mistaken(kernel: Kernel) -> AsyncIterator[None]:
+        ops = ProcOps(read=lambda file, size, pos: b"")
+        kernel.dev.register("x", ops, owner=None)
+        yield
+        kernel.dev.unregister("x")
+
+    async with Kernel() as kernel:
+        await kernel.insmod(mistaken)
+        async with await kernel.dev.open("x") as file:
+            await kernel.rmmod("mistaken")
+            with pytest.raises(UseAfterFreeError, match=r"read of '/dev/x' is code of .*mistaken"):
+                await file.read()
+        assert kernel.uses_after_free == 1

@@ -334,6 +334,31 @@ async def map_file(proc: ProcFS, entry: ProcDirEntry) -> Mapping:
 
 
 class TestInodeNumbers:
+    async def test_many(self) -> None:
+        """
+        They go on one by one, for as many entries as there are.
+        """
+        async with ProcFS() as proc:
+            top = proc.mkdir("d")
+            entries = [proc.create(f"e{n}", ProcOps(), parent=top) for n in range(1000)]
+            assert [entry.ino for entry in entries] == [top.ino + 1 + n for n in range(1000)]
+            await proc.remove_subtree("d")
+            assert proc.create("x", ProcOps()).ino == top.ino
+
+    async def test_holes(self) -> None:
+        """
+        Numbers that a removal of many gave back are given out again, the lowest first.
+        """
+        async with ProcFS() as proc:
+            top = proc.mkdir("d")
+            lost = proc.mkdir("lost", parent=top)
+            for n in range(300):
+                proc.create(f"e{n}", ProcOps(), parent=lost)
+            last = proc.create("last", ProcOps(), parent=top)
+            await lost.remove()
+            numbers = [proc.create(f"e{n}", ProcOps(), parent=top).ino for n in range(302)]
+            assert numbers == [*range(lost.ino, lost.ino + 301), last.ino + 1]
+
     async def test_begin_at_0xf0000000(self) -> None:
         """
         Numbers are given out from 0xF0000000, and stat shows them.
@@ -476,6 +501,27 @@ class TestOrder:
             assert proc.listdir() == []
             proc.create("e", ProcOps())
             assert proc.listdir() == ["e"]
+
+    async def test_whatever_order_they_came_in(self) -> None:
+        """
+        The order is that of the names, also after names were added, taken away and added again.
+        """
+        names = [f"{prefix}{n}" for prefix in ("b", "a", "é", "ab") for n in range(12)]
+        async with ProcFS() as proc:
+            expected: list[str] = []
+            for name in names:
+                proc.create(name, ProcOps())
+                expected.append(name)
+                expected.sort(key=lambda each: (len(each.encode()), each.encode()))
+                assert proc.listdir() == expected
+            for name in names[::3]:
+                await proc.remove(name)
+                expected.remove(name)
+                assert proc.listdir() == expected
+            for name in ("zz", "a"):
+                proc.create(name, ProcOps())
+            assert proc.listdir()[0] == "a"
+            assert [child.name for child in proc.root.children] == proc.listdir()
 
 
 class TestCallsInside:

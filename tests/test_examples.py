@@ -13,12 +13,20 @@ EXPECTED = Path(__file__).parent / "examples"
 
 MOUNTS = {"mount", "service_with_procfs"}
 
-each_example = pytest.mark.parametrize(
-    "example",
-    [
+
+def each_of(examples: list[Path]) -> pytest.MarkDecorator:
+    """Parametrize a test by examples; some need a mount."""
+    marked = [
         pytest.param(path, id=path.stem, marks=[needs_mount] if path.stem in MOUNTS else [])
-        for path in EXAMPLES
-    ],
+        for path in examples
+    ]
+    return pytest.mark.parametrize("example", marked)
+
+
+each_example = each_of(EXAMPLES)
+# The others bring a loop of their own.
+each_coroutine = each_of(
+    [path for path in EXAMPLES if "async def main()" in path.read_text(encoding="utf-8")]
 )
 
 
@@ -30,7 +38,7 @@ def test_each_output_has_its_example() -> None:
     assert [path.stem for path in EXAMPLES] == outputs != []
 
 
-@each_example
+@each_coroutine
 async def test_output(example: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """
     The loop makes no difference to what an example prints.

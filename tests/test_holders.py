@@ -385,6 +385,7 @@ class TestWhereItIsAsked:
         async def ask(entry: ProcDirEntry) -> None:
             found.extend(entry.holders())
             assert _holders.own_sites() == []
+            assert _holders.running_handler() is None
 
         async def read(file: File, size: int, pos: int) -> bytes:
             eager = ask(file.entry)
@@ -395,6 +396,7 @@ class TestWhereItIsAsked:
                 with pytest.raises(StopIteration):
                     eager.send(None)
             assert _holders.own_sites() == [file.entry]
+            assert _holders.running_handler() is file.entry
             return b""
 
         async with ProcFS() as proc:

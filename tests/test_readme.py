@@ -1,4 +1,4 @@
-"""The README's programs run as they stand there, on every loop, and so do its pieces of some."""
+"""The programs of the READMEs run as they stand there, on every loop, and so do some pieces."""
 
 import ast
 import errno
@@ -15,6 +15,7 @@ import aiopde
 from tests.conftest import BACKENDS
 
 ROOT = Path(__file__).parents[1]
+READMES = (ROOT / "README.md", ROOT / "aiopde/testing/README.md")
 PYTHON_BLOCK = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 MODULES = {module.__name__: module for module in (anyio, errno, warnings)}
 NAMES = {name: getattr(aiopde, name) for name in aiopde.__all__} | MODULES
@@ -23,17 +24,17 @@ NAMES = {name: getattr(aiopde, name) for name in aiopde.__all__} | MODULES
 def blocks(*, whole: bool) -> dict[str, CodeType]:
     """The programs, which begin with what they import; or the pieces, which do not."""
     found: dict[str, CodeType] = {}
-    readme = ROOT / "README.md"
-    text = readme.read_text(encoding="utf-8")
-    for block in PYTHON_BLOCK.finditer(text):
-        if block[1].startswith("import ") != whole:
-            continue
-        lines_before = text.count("\n", 0, block.start(1))
-        # The empty lines make a traceback count as README.md does.
-        source = "\n" * lines_before + block[1]
-        flags = 0 if whole else ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
-        code = compile(source, readme, "exec", flags, dont_inherit=True)
-        found[f"line {lines_before + 1}"] = code
+    for readme in READMES if whole else READMES[:1]:
+        text = readme.read_text(encoding="utf-8")
+        for block in PYTHON_BLOCK.finditer(text):
+            if block[1].startswith("import ") != whole:
+                continue
+            lines_before = text.count("\n", 0, block.start(1))
+            # The empty lines make a traceback count as the file does.
+            source = "\n" * lines_before + block[1]
+            flags = 0 if whole else ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+            code = compile(source, readme, "exec", flags, dont_inherit=True)
+            found[f"{readme.relative_to(ROOT)} line {lines_before + 1}"] = code
     return found
 
 

@@ -400,7 +400,9 @@ class TestSinks:
                 assert await file.read() == b"content"
                 await entry.remove()
         assert records.events[:2] == ["enter read", "leave read"]
-        assert len(caplog.records) == len(records)
+        # asyncio has things to say of its own when the machine is slow.
+        ours = [each for each in caplog.records if each.name == "aiopde"]
+        assert len(ours) == len(records)
         assert "a trace sink failed on TraceRecord(event='enter'" in caplog.text
         assert "ZeroDivisionError" in caplog.text
 

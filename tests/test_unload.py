@@ -136,6 +136,36 @@ class TestDeadlock:
         assert [exc.errno for exc in told] == [EDEADLK]
 
     @pytest.mark.usefixtures("looks_soon")
+    async def test_through_a_removal(self) -> None:
+        """
+        D6: so does a circle through a removal by one handler, and an unload by the other.
+        """
+        told: list[int | None] = []
+        may_go = anyio.Event()
+
+        async def removing(file: File, size: int, pos: int) -> bytes:
+            await may_go.wait()
+            await other.remove()
+            return b""
+
+        async def unloading(file: File, size: int, pos: int) -> bytes:
+            await may_go.wait()
+            with refused(EDEADLK) as caught:
+                await kernel.rmmod("m")
+            told.append(caught.value.errno)
+            return b""
+
+        async with Kernel() as kernel, create_task_group() as tg:
+            module = await kernel.insmod(module_of(removing), "m")
+            other = kernel.proc.create("y", ProcOps(read=unloading))
+            readers = [await start(tg, (await kernel.proc.open(name)).read) for name in "xy"]
+            may_go.set()
+            await module.wait_gone()
+            await all_blocked()
+            assert [reader.result for reader in readers] == [b"", b""]
+        assert told == [EDEADLK]
+
+    @pytest.mark.usefixtures("looks_soon")
     async def test_an_outsider_is_not_told(self) -> None:
         """
         Who waits for an unload that waits for others, or joins it, waits on.
@@ -152,6 +182,36 @@ class TestDeadlock:
             await module.wait_gone()
             await all_blocked()
             assert [each.result for each in waiting] == [None, None]
+
+    @pytest.mark.usefixtures("looks_soon")
+    async def test_its_own_task_is_not_told(self) -> None:
+        """
+        A module's own task may unload it: that is no circle, for the task is cancelled in the end.
+        """
+        handlers, told, inside = Handlers(), list[OSError](), anyio.Event()
+        handlers.hold_up("read")
+
+        async def task(kernel: Kernel) -> None:
+            await inside.wait()
+            try:
+                await kernel.rmmod("main")
+            except OSError as exc:
+                told.append(exc)
+
+        async def main(kernel: Kernel) -> AsyncIterator[None]:
+            this_module().start_soon(task, kernel)
+            async with kernel.proc.create("x", handlers.ops("read")):
+                yield
+
+        async with Kernel() as kernel, create_task_group() as tg:
+            module = await kernel.insmod(main)
+            reader = await start(tg, (await kernel.proc.open("x")).read)
+            inside.set()
+            await anyio.sleep(4 * GRACE)
+            assert (module.state, told) == (ModuleState.GOING, [])
+            handlers.let_go("read")
+            await module.wait_gone()
+            assert reader.result == b"content"
 
 
 class TestGrace:
@@ -204,8 +264,9 @@ class TestGrace:
             if killable:
                 await kernel.rmmod("main")
             else:
-                with pytest.raises(RemovalTimeoutError):
+                with pytest.raises(RemovalTimeoutError) as caught:
                     await kernel.rmmod("main")
+                assert caught.value.seconds < 1
                 await anyio.sleep(2 * GRACE)
                 assert (module.state, log) == (ModuleState.GOING, [])
                 handlers.let_go("read")
@@ -316,7 +377,8 @@ class TestHungTask:
                 await anyio.sleep(4 * GRACE)
                 may_go.set()
                 await module.wait_gone()
-        (record,) = caplog.records
+        # asyncio has things to say of its own when the machine is slow.
+        (record,) = (each for each in caplog.records if each.name == "aiopde")
         first, second = record.getMessage().splitlines()
         assert first.startswith("unload of m has waited for ")
         assert second.startswith("  task 'module m' in exit of 'm', at ")
@@ -334,5 +396,5 @@ class TestHungTask:
                 await start(tg, kernel.rmmod, "m")
                 await anyio.sleep(4 * GRACE)
                 handlers.let_go("read")
-        (record,) = caplog.records
+        (record,) = (each for each in caplog.records if each.name == "aiopde")
         assert record.getMessage().startswith("removal of /proc/x has waited for ")

@@ -408,11 +408,11 @@ class TestJoiners:
             first, second = [await start(tg, proc.read_bytes, f"d/{name}") for name in "xy"]
             for name in ("x", "y"):
                 await start(tg, proc.remove, f"d/{name}")
-            remover = await start(tg, directory.remove, grace=GRACE)
+            remover = await start(tg, directory.remove)
             first.cancel()
             await all_blocked()
             assert (remover.done, second.done) == (False, False)
-            await anyio.sleep(2 * GRACE)
+            _watch.kill_calls(directory._removal)
             await all_blocked()
             assert remover.result is None
             with refused(EIO):

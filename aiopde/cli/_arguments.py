@@ -91,6 +91,7 @@ def make_parser() -> Parser:
     parser = Parser(
         prog="aiopde",
         description="Linux procfs entries for async Python, removed while they are in use.",
+        epilog="Begin with 'aiopde run': it shows something, and says what to type next.",
         allow_abbrev=False,
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)

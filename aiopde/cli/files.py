@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 
 from ._client import ask, show, talk
+from ._errors import CommandError
 from ._text import table
 
 if TYPE_CHECKING:
@@ -98,6 +99,9 @@ def remarks(entry: Told) -> str:
 
 def cat(options: argparse.Namespace) -> int:
     """Print files, and go on with what comes, if so wished."""
+    if options.follow and len(options.paths) > 1:
+        msg = "cat -f follows one file: start another one for each"
+        raise CommandError(msg)
     talk(options, partial(_cat, options=options))
     return 0
 

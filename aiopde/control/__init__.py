@@ -3,8 +3,11 @@ The control socket: a running kernel, asked and told from another process.
 
 In the kernel's program, beside whatever else it does::
 
-    async with anyio.create_task_group() as tg, Kernel() as kernel:
-        await tg.start(serve_control, kernel)
+    async with anyio.create_task_group() as tg:
+        async with Kernel() as kernel:
+            await tg.start(serve_control, kernel)
+            ...
+        tg.cancel_scope.cancel()
 
 and in the other one (the ``aiopde`` command is one)::
 

@@ -92,11 +92,11 @@ def tell_module(info: ModuleInfo) -> Told:
 
 def tell_more(module: Module) -> Told:
     """Describe a module, as modinfo does."""
-    main = module.text.main if module.text is not None else None
+    main = None if module.text is None else module.text.main  # None: it is being read, or gone
     entries = [entry.path for entry in module.entries if entry._removal is not GONE]
     return tell_module(module.info()) | {
         "filename": module.source.path or f"{getattr(main, '__module__', '?')} (a function)",
-        "description": (getattr(main, "__doc__", None) or "").strip(),
+        "description": "" if main is None else (main.__doc__ or "").strip(),
         "depends": [used.name for used in module.uses],
         "params": {name: repr(value) for name, value in module.params.items()},
         "entries": entries,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from errno import EBADMSG, EIO
 from pathlib import Path
 from traceback import walk_tb
@@ -192,9 +192,10 @@ def make_error(told: Message) -> Exception:
 
 
 def _holders(told: list[Message]) -> tuple[Holder, ...]:
-    return tuple(
-        Holder(h["task"], h["path"], h["op"], tuple(h["stack"]), h["killable"]) for h in told
-    )
+    names = [each.name for each in fields(Holder)]
+    known = [{name: holder[name] for name in names} for holder in told]
+    make: Any = Holder
+    return tuple(make(**holder | {"stack": tuple(holder["stack"])}) for holder in known)
 
 
 def broken(path: str) -> OSError:

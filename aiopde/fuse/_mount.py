@@ -12,6 +12,7 @@ from contextlib import suppress
 from errno import ENODEV, ENOENT, ENOTCONN, ENOTDIR, EPERM
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, final
+from weakref import WeakSet
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,6 +62,7 @@ class Attachment:
         by_root = os.geteuid() == 0
         undo = ["umount", "-l", "--"] if by_root else [_helper(), "-u", "-z", "--"]
         self._watchdog = Watchdog([*undo, self.path])
+        _attached.add(self)
         try:
             self.fd = self._mount_as_root() if by_root else self._mount_as_user()
             self._number = mounted_device(self.path) or ""
@@ -95,6 +97,13 @@ class Attachment:
             os.close(self.fd)
             self.fd = -1
         self._watchdog.dismiss()
+
+    def let_go(self) -> None:
+        """Close what a child has inherited by a fork, or the mount would outlive its server."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+            self._watchdog.let_go()
 
     # Names and numbers of the options: mount.fuse3(8).
     def _options(self) -> str:
@@ -172,10 +181,26 @@ class Watchdog:
             self._process.stdin.write(f"{line}\n".encode())
             self._process.stdin.flush()
 
+    def let_go(self) -> None:
+        """Close the pipe, in a forked child."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+
     def dismiss(self) -> None:
         """Have it end without a deed, and wait for that."""
         self.tell("gone")
         self._process.communicate()
+
+
+_attached: Final[WeakSet[Attachment]] = WeakSet()
+
+
+def _let_go() -> None:
+    for attachment in _attached:
+        attachment.let_go()
+
+
+os.register_at_fork(after_in_child=_let_go)
 
 
 def mounted_device(path: str) -> str | None:

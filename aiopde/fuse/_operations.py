@@ -261,11 +261,10 @@ class Operations:
     async def _lseek(self, file: ProcFile, offset: int, whence: int) -> bytes:
         return LSEEK_OUT.pack(await file._lseek(offset, whence))
 
-    def fsync(self, nodeid: int, body: memoryview) -> Answer:
-        """Refuse, as procfs does."""
+    def fsync(self, nodeid: int, body: memoryview) -> None:
+        """Refuse, as procfs does: by raising."""
         (number,) = HANDLE_IN.unpack_from(body)
         self.files[number].fsync()
-        return _EMPTY
 
     def release(self, nodeid: int, body: memoryview) -> Answer:
         """Close what was opened, after its last descriptor is gone."""

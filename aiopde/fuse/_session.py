@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Final, cast, final
 
 import anyio
 from anyio import CancelScope, wait_readable
-from anyio.lowlevel import checkpoint
 
 from aiopde._trace import logger
 
@@ -210,9 +209,6 @@ class Session:
                 waiting = self._serve(size)
                 if waiting is not None:
                     return waiting
-            else:
-                await checkpoint()
-                continue
             await wait_readable(self._fd)
 
     def _serve(self, size: int) -> Waiting | None:

@@ -18,6 +18,7 @@ from ._result import (
 )
 from ._run import Race
 from ._schedule import Schedule
+from ._shard import explore_on
 from ._svg import draw_svg
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "Waiter",
     "draw_svg",
     "explore",
+    "explore_on",
     "report",
 ]
 

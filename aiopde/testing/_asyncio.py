@@ -179,6 +179,7 @@ class Loop(asyncio.BaseEventLoop):
             if self._soon:
                 self._drain(PASSES)
             if main.done():
+                self._wake()  # it may have started what it leaves behind
                 return
             lane = None
             while lane is None:

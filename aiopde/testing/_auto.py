@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from itertools import repeat
 from typing import TYPE_CHECKING, Any, Final, final
 
 from ._dpor import Explorer
@@ -14,6 +15,7 @@ from ._strategies import (
     DEPTHS,
     Bounded,
     Priorities,
+    at_random,
     bounded,
     delays,
     depth_first,
@@ -22,12 +24,14 @@ from ._strategies import (
     preemptions,
     sample,
 )
+from ._variables import variables
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Hashable
+    from collections.abc import Callable, Collection, Generator, Hashable
 
     from ._order import Class
-    from ._run import Execution, Lane, Search
+    from ._run import Execution, Search
+    from ._split import Shard
 
 DELAYS: Final = 3
 """Up to how many delays `auto` runs every schedule there is."""
@@ -72,7 +76,7 @@ class Classes:
         return False
 
     def _places(self, order: Order) -> tuple[str, ...]:
-        return tuple(sorted(event.place for event in order.events if event.real))
+        return tuple(sorted(event.place for event in order.events if event.lane.cancels is None))
 
     def _explain(self, before: Any, now: Any) -> str:
         where = sorted(set(before[2]) ^ set(now[2]))
@@ -84,11 +88,15 @@ class Classes:
         )
 
 
-def reduced(also: Collection[type] = ()) -> Search:
-    """Run one schedule of each class of equivalent ones."""
+def reduced(also: Collection[type] = (), shard: Shard | None = None) -> Search:
+    """Run one schedule of each class of equivalent ones, or of those in a shard."""
     tracker = Tracker()
-    with hooks(tracker, also):
-        if (yield from _reduce(tracker, Classes(tracker))):
+    if shard is None:
+        explorer = Explorer(tracker)
+    else:
+        explorer = Explorer(tracker, shard.prefix.choices, shard.sleeping(tracker))
+    with hooks(tracker, also), variables(tracker):
+        if (yield from _reduce(explorer, Classes(tracker))):
             return _exhaustive(tracker)
     return "bounded (loops cut short)"
 
@@ -97,14 +105,15 @@ def _exhaustive(tracker: Tracker) -> str:
     return "bounded (not every access can be seen)" if tracker.notes else "exhaustive"
 
 
-def _reduce(tracker: Tracker, classes: Classes, most: int | None = None) -> Any:
-    explorer = Explorer(tracker)
+def _reduce(
+    explorer: Explorer, classes: Classes, most: int | None = None
+) -> Generator[Plan, Execution, bool]:
+    """Run one schedule of each class; return whether that was all of them."""
+    tracker = explorer.tracker
     plan = Plan(explorer.choose, tracker)
     complete = True
-    while most is None or most > 0:
+    for _ in repeat(None) if most is None else repeat(None, most):
         execution = yield plan
-        if most is not None:
-            most -= 1
         complete = complete and not execution.unfair
         order = Order(tracker.complete_events())
         if not execution.cut:
@@ -115,7 +124,7 @@ def _reduce(tracker: Tracker, classes: Classes, most: int | None = None) -> Any:
     return False
 
 
-def auto(seed: int, count: int, also: Collection[type] = ()) -> Search:
+def auto(seed: int | str, count: int, also: Collection[type] = ()) -> Search:
     """
     Look where most bugs are, and then everywhere.
 
@@ -125,37 +134,36 @@ def auto(seed: int, count: int, also: Collection[type] = ()) -> Search:
     yield Plan(first_come)
     tree = Bounded(delays)
     plan = Plan(tree.choose)
-    run = 1
-    while run < count and tree.advance(DELAYS):
+    left = count - 1
+    while left and tree.advance(DELAYS):
         yield plan
-        run += 1
+        left -= 1
     if tree.complete:
         return "exhaustive"
-    if run >= count:
-        return f"sampled ({run})"
-    verdict = yield from _the_rest(seed, count - run, also)
-    return verdict or f"bounded (≤ {DELAYS} delays)"
+    if not left:
+        return f"sampled ({count})"
+    if (yield from _everywhere(seed, left // 2, also)):
+        return "exhaustive"
+    yield from _mixed(seed, left - left // 2)
+    return f"bounded (≤ {DELAYS} delays)"
 
 
-def _the_rest(seed: int, count: int, also: Collection[type]) -> Any:
+def _everywhere(
+    seed: int | str, most: int, also: Collection[type]
+) -> Generator[Plan, Execution, bool]:
     tracker = Tracker()
-    with hooks(tracker, also):
-        classes = Classes(tracker)
-        complete = yield from _reduce(tracker, classes, count - AUDITS)
-        if complete and not tracker.notes:
-            yield from _audit(tracker, classes, seed)
-            return "exhaustive"
-    return (yield from _mixed(seed, count // 2))
+    classes = Classes(tracker)
+    with hooks(tracker, also), variables(tracker):
+        complete = yield from _reduce(Explorer(tracker), classes, most)
+        if not complete or tracker.notes:
+            return False
+        yield from _audit(tracker, classes, seed)
+    return True
 
 
-def _audit(tracker: Tracker, classes: Classes, seed: int) -> Any:
+def _audit(tracker: Tracker, classes: Classes, seed: int | str) -> Generator[Plan, Execution, None]:
     """Check that what is taken at random is equivalent to something that was run."""
-    rng = random.Random(seed)
-
-    def choose(ready: list[Lane], last: Lane | None) -> Lane:
-        return rng.choice(ready)
-
-    plan = Plan(choose, tracker)
+    plan = Plan(at_random(random.Random(seed)), tracker)
     for _ in range(AUDITS):
         execution = yield plan
         if classes.meet(Order(tracker.complete_events()), execution):
@@ -166,22 +174,23 @@ def _audit(tracker: Tracker, classes: Classes, seed: int) -> Any:
             raise Untracked(message, execution)
 
 
-def _mixed(seed: int, count: int) -> Any:
+def _mixed(seed: int | str, count: int) -> Generator[Plan, Execution, None]:
     """Sample alike by chance and by priorities."""
     rng = random.Random(seed)
     priorities = Priorities(rng)
-
-    def choose(ready: list[Lane], last: Lane | None) -> Lane:
-        return rng.choice(ready)
-
-    plans = Plan(choose), Plan(priorities.choose)
+    plans = Plan(at_random(rng)), Plan(priorities.choose)
     for number in range(count):
         priorities.begin(DEPTHS[number % len(DEPTHS)])
         yield plans[number % 2]
-    return ""
 
 
-def make(strategy: str, seed: int, count: int, also: Collection[type] = ()) -> Search:
+def make(
+    strategy: str,
+    seed: int | str,
+    count: int,
+    also: Collection[type] = (),
+    shard: Shard | None = None,
+) -> Search:
     """
     Make a search from its name; a number after a colon is its bound.
 
@@ -203,9 +212,12 @@ def make(strategy: str, seed: int, count: int, also: Collection[type] = ()) -> S
         "auto": lambda: auto(seed, count, also),
         "fifo": fifo,
         "random": lambda: sample(seed, count),
-        "dfs": depth_first,
-        "dpor": lambda: reduced(also),
+        "dfs": lambda: depth_first(shard.prefix.choices if shard else ()),
+        "dpor": lambda: reduced(also, shard),
     }
+    if shard is not None and name not in ("dfs", "dpor"):
+        msg = f"strategy {strategy!r} has no parts: a shard is for dfs and dpor"
+        raise ValueError(msg)
     if name not in plain or bound is not None:
         msg = (
             f"no strategy {strategy!r}: there are auto, fifo, random, pct, dfs, dpor, and "

@@ -23,6 +23,8 @@ from ._run import Diverged
 from ._strategies import go_on
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ._footprint import Event, Tracker
     from ._order import Order
     from ._run import Lane
@@ -56,27 +58,71 @@ class Node:
 
 @final
 class Explorer:
-    """The path of the current execution, and what is planned from each state on it."""
+    """
+    The path of the current execution, and what is planned from each state on it.
 
-    def __init__(self, tracker: Tracker) -> None:
+    Args:
+        tracker: What sees the steps.
+        prefix: The choices to begin with; others from the same states are somebody else's.
+        sleep: Whose next step need not be made after these.
+        depth: After how many choices to give up, having taken every one of them; None for never.
+    """
+
+    def __init__(
+        self,
+        tracker: Tracker,
+        prefix: Sequence[str] = (),
+        sleep: dict[str, Accesses] | None = None,
+        depth: int | None = None,
+    ) -> None:
         self.tracker = tracker
+        self._prefix = prefix
+        self._sleep = sleep or {}
+        self._depth = depth
+        self.deep = False
+        """Whether the execution was given up for its depth."""
+        self._fixed = 1
+        """How many of the states are not ours to go back to."""
         self._nodes: list[Node] = [Node({})]
         """The states before each step; the first step is the scenario's, and no choice."""
+        self._choices = 0
         self._guide: list[str] = []
         """Whose steps are to follow the last one on the path, latest first."""
 
     def choose(self, ready: list[Lane], last: Lane | None) -> Lane | None:
         """Follow the path to its end, and then the plan, and then go on somehow."""
-        depth = len(self.tracker.events)
-        if depth < len(self._nodes):
-            return self._find(self._nodes[depth].taken, ready)
-        node = Node(self._sleep_after(depth - 1))
+        step = len(self.tracker.events)
+        if step == 1:
+            self._choices = 0
+        self._choices += len(ready) > 1
+        if step < len(self._nodes):
+            return self._find(self._nodes[step].taken, ready)
+        if self._choices <= len(self._prefix):
+            return self._follow_prefix(ready)
+        self.deep = self._depth is not None and self._choices > self._depth
+        if self.deep:
+            return None
+        return self._begin(step, ready, last)
+
+    def _begin(self, step: int, ready: list[Lane], last: Lane | None) -> Lane | None:
+        node = Node(self.sleep_after(step - 1) if step > self._fixed else dict(self._sleep))
         awake = [lane for lane in ready if lane.name not in node.sleep]
         if not awake:
             return None
         lane = self._guided(awake) or go_on(awake, last)
         node.take(lane.name)
+        if self._depth is not None:
+            node.plan = {other.name: [] for other in awake if other is not lane}
         self._nodes.append(node)
+        return lane
+
+    def _follow_prefix(self, ready: list[Lane]) -> Lane:
+        node = Node({})
+        name = self._prefix[self._choices - 1] if len(ready) > 1 else ready[0].name
+        node.take(name)
+        lane = self._find(name, ready)
+        self._nodes.append(node)
+        self._fixed = len(self._nodes)
         return lane
 
     def _guided(self, awake: list[Lane]) -> Lane | None:
@@ -95,7 +141,8 @@ class Explorer:
         msg = f"step {len(self.tracker.events) + 1} was made by {name}, and now only {can} can move"
         raise Diverged(msg)
 
-    def _sleep_after(self, depth: int) -> dict[str, Accesses]:
+    def sleep_after(self, depth: int) -> dict[str, Accesses]:
+        """Return whose next step need not be made after a step of the path."""
         node = self._nodes[depth]
         made = self.tracker.events[depth].accesses
         return {
@@ -107,6 +154,8 @@ class Explorer:
     def plan(self, order: Order) -> None:
         """Plan the other order of each race, where its first step was made."""
         for first, second in order.races:
+            if not self._fixed <= first < len(self._nodes):
+                continue  # made by somebody else, or after everybody was given his turn
             node = self._nodes[first]
             detour, last = order.without(first), order.events[second]
             needed = [event for event in detour if order.before[second] >> event.number & 1]
@@ -120,7 +169,7 @@ class Explorer:
 
     def advance(self) -> bool:
         """Go back to the last state from which something is to be done; False if there is none."""
-        while len(self._nodes) > 1:
+        while len(self._nodes) > self._fixed:
             node = self._nodes[-1]
             node.sleep[node.taken] = self.tracker.events[len(self._nodes) - 1].accesses
             for lane in list(node.plan):

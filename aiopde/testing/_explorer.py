@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Hashable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal, final
+from typing import TYPE_CHECKING, Any, final
 
 from ._asyncio import Loop
 from ._auto import Untracked, make
@@ -15,10 +15,12 @@ from ._record import Recorder
 from ._result import Failure, Progress, Result
 from ._run import Execution, Plan, Race, Settings
 from ._schedule import Schedule
+from ._split import Shard, split_depth_first, split_reduced
 from ._strategies import Replay
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
+    from concurrent.futures import Executor
 
     from ._run import Search
 
@@ -29,27 +31,33 @@ PROGRESS_EVERY = 0.2
 def explore(
     scenario: Scenario,
     *,
-    backend: Literal["asyncio", "trio"] = "asyncio",
+    backend: str = "asyncio",
     strategy: str | Search = "auto",
     max_schedules: int = 10_000,
     max_steps: int = 1_000,
     cancel: Collection[str] = (),
-    seed: int = 0,
+    seed: int | str = 0,
     keep_going: bool = False,
     replay: Schedule | str | None = None,
     shrink: bool = True,
     track: Collection[type] = (),
+    shard: Shard | None = None,
+    executor: Executor | None = None,
     progress: Callable[[Progress], object] | None = None,
 ) -> Result:
     """
     Run an async function again and again, each time with its tasks moving in another order.
     """
+    if executor is not None:
+        return _explore_on(executor, scenario, locals())
     settings = Settings(backend, max_steps, tuple(cancel))
     if replay is not None:
         schedule = Schedule.parse(replay) if isinstance(replay, str) else replay
         strategy = _one(schedule)
     tally = Tally(max_schedules, keep_going, progress, _name(strategy, replay))
-    search = make(strategy, seed, max_schedules, track) if isinstance(strategy, str) else strategy
+    search = (
+        make(strategy, seed, max_schedules, track, shard) if isinstance(strategy, str) else strategy
+    )
     began = time.perf_counter()
     verdict = drive(scenario, tally.supervise(search), settings)
     failure = tally.failure
@@ -66,9 +74,42 @@ def explore(
         tally.failures,
         tally.blocked,
         outcomes=dict(tally.outcomes),
+        notes=tuple(sorted(tally.notes)),
         seconds=time.perf_counter() - began,
         seed=seed,
     )
+
+
+def _explore_on(executor: Executor, scenario: Scenario, arguments: dict[str, Any]) -> Result:
+    from ._shard import explore_on
+
+    options = {
+        name: value
+        for name, value in arguments.items()
+        if name not in ("executor", "scenario", "shard", "replay", "shrink")
+    }
+    return explore_on(executor, scenario, **options)
+
+
+def split(
+    scenario: Scenario,
+    depth: int,
+    *,
+    strategy: str = "dpor",
+    backend: str = "asyncio",
+    max_steps: int = 1_000,
+    cancel: Collection[str] = (),
+    track: Collection[type] = (),
+    **others: object,
+) -> list[Shard]:
+    """Split a search into those below its first *depth* choices, for ``explore(shard=...)``."""
+    found: list[Shard] = []
+    if strategy == "dfs":
+        search = split_depth_first(depth, found)
+    else:
+        search = split_reduced(depth, found, track)
+    drive(scenario, search, Settings(backend, max_steps, tuple(cancel)))
+    return found
 
 
 def drive(scenario: Scenario, search: Search, settings: Settings) -> str:
@@ -77,9 +118,9 @@ def drive(scenario: Scenario, search: Search, settings: Settings) -> str:
     if settings.backend == "asyncio":
         return Loop(body, search, settings).drive()
     if settings.backend == "trio":
-        from ._trio import Driver
+        from ._selfcheck import trio_driver
 
-        return Driver(body, search, settings).drive()
+        return trio_driver()(body, search, settings).drive()
     msg = f"no backend {settings.backend!r}: there are 'asyncio' and 'trio'"
     raise ValueError(msg)
 
@@ -115,12 +156,14 @@ class Tally:
         self.path: list[str] = []
         """Who made each step of the first execution that failed."""
         self.outcomes: Counter[Hashable] = Counter()
+        self.notes: set[str] = set()
 
     def supervise(self, search: Search) -> Search:
         """Pass on plans and executions, as long as it makes sense."""
         plan = next(search)
         while True:
             execution = yield plan
+            self.notes |= getattr(plan.watch, "notes", frozenset[str]())
             self._note(execution)
             if self.failure is not None and not self._keep_going:
                 search.close()

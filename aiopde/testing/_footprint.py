@@ -13,9 +13,13 @@ that was there before is known by itself.
 
 from __future__ import annotations
 
+import io
+import random
+from array import array
 from collections import deque
 from collections.abc import Callable, Generator, Hashable, MutableMapping
 from contextlib import contextmanager
+from types import CoroutineType, GeneratorType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, final
 
 from ._stacks import place_of
@@ -73,7 +77,9 @@ class Tracker:
         self.accesses: Accesses | None = None
         """Where to note accesses; None while no task moves."""
         self._keys: dict[Hashable, int] = {}
-        self._labels: list[tuple[Any, str]] = []
+        self._labels: list[Any] = []
+        self._scope_keys: set[int] = set()
+        """The keys that stand for a cancel scope being cancelled."""
         self._old: dict[int, tuple[object, Hashable]] = {}
         """Objects that were there before the search, and their names."""
         self._names: dict[int, tuple[object, Hashable]] = {}
@@ -85,6 +91,8 @@ class Tracker:
         self._born = 0
         self._ends: dict[int, list[Event]] = {}
         self._groups: dict[Lane, list[object]] = {}
+        self._opaque: dict[int, tuple[object, set[str]]] = {}
+        """What changes without our seeing it, and who has it at hand."""
         self._everything: list[Event] = []
         self._reads: list[Accesses] = []
         self._event: Event | None = None
@@ -102,7 +110,11 @@ class Tracker:
         self._steps = {}
         self._ends = {}
         self._groups = {}
+        self._opaque = {}
         self._reads = []
+        main = run.lanes[0]
+        if main.scope is not None and main.scope is not main.task:
+            self._names[id(main.scope)] = main.scope, ("scope", main.name)
 
     def before(self, lane: Lane, ready: list[Lane]) -> None:
         """Open the books for a step."""
@@ -131,10 +143,12 @@ class Tracker:
         for other in woken:
             if other is not lane:
                 self._pending.setdefault(other, []).append(event)
-            if other.canceller is not None and other not in self._steps:
-                self._pending[other.canceller] = [event]
-        if lane.canceller is not None and self._steps[lane] == 1 and lane.parent is None:
-            self._pending[lane.canceller] = [event]
+                self._note(event.accesses, (other.name, "wake"), WRITE)
+            if other not in self._steps:
+                self._see_victim(other, event)
+        if lane.parent is None and self._steps[lane] == 1:
+            self._see_victim(lane, event)
+        self._see_cancelled(event)
         for number, reads in enumerate(self._reads):
             if any(event.accesses.get(key, 0) & ~READ for key in reads):
                 # The order of two such steps can be seen by the invariant, if by nobody else.
@@ -164,6 +178,13 @@ class Tracker:
             self._reads.append({})
         self.accesses = self._reads[number]
 
+    def _see_victim(self, lane: Lane, event: Event) -> None:
+        """A cancellation can come once its task is there."""
+        if lane.canceller is not None:
+            self._pending[lane.canceller] = [event]
+            if lane.scope is not lane.task:
+                self._names[id(lane.scope)] = lane.scope, ("scope", lane.name)
+
     def complete_events(self) -> list[Event]:
         """Return the steps, and at the end each cancellation that could have come and did not."""
         events = list(self.events)
@@ -177,6 +198,7 @@ class Tracker:
                     self._note(event.accesses, (lane.name, "cancel()"), WRITE)
                 else:
                     self._note(event.accesses, (self.name(lane.scope), "_cancel_called"), WRITE)
+                self._note(event.accesses, (lane.name, "wake"), WRITE)
                 events.append(event)
         return events
 
@@ -193,6 +215,21 @@ class Tracker:
             self._note(accesses, (name, "_cancel_called"), READ)
             self._note(accesses, (name, "_shield"), READ)
         self._note(accesses, (lane.name, "cancel()"), READ)
+
+    def _see_cancelled(self, event: Event) -> None:
+        """Who cancels a task and who wakes it depend on each other: the first one gets it."""
+        assert self._insight is not None
+        assert self._run is not None
+        keys = self._scope_keys
+        if not any(key in keys and kinds & WRITE for key, kinds in event.accesses.items()):
+            return
+        for lane in self._run.lanes:
+            if lane.task is None or lane is event.lane or self._insight.is_over(lane.task):
+                continue
+            for scope in self._insight.scopes(lane.task):
+                key = self.number((self.name(scope), "_cancel_called"))
+                if event.accesses.get(key, 0) & WRITE:
+                    self._note(event.accesses, (lane.name, "wake"), WRITE)
 
     def _see_end(self, lane: Lane, event: Event, woken: list[Lane]) -> None:
         """Who waits for a group waits for each task of it."""
@@ -238,6 +275,8 @@ class Tracker:
             lane = self._run.by_task.get(task)
             if lane is not None:
                 self._note(self.accesses, (lane.name, field), WRITE if write else READ)
+                if field == "cancel()":
+                    self._note(self.accesses, (lane.name, "wake"), WRITE)
 
     def look_away(self, call: Callable[[], object]) -> None:
         """Make a call whose accesses do not count."""
@@ -247,6 +286,28 @@ class Tracker:
         finally:
             self.accesses = accesses
 
+    def touch_name(self, file: str, name: str, *, write: bool) -> None:
+        """Note an access to a variable; those of one name in one file are taken for one."""
+        if self.accesses is not None:
+            self._note(self.accesses, (file, name), WRITE if write else READ)
+
+    def see_held(self, value: object, file: str = "", name: str = "") -> None:
+        """Note that a step has something at hand that can be changed without a hook."""
+        if self.accesses is None or self._event is None:
+            return
+        if isinstance(value, CONTAINERS):
+            if name:
+                key = self.number((file, f"{name}[]"))
+            else:
+                self.created(value)
+                key = self.key(value, "[]")
+            self._see(value, key, self.accesses)
+        elif _is_opaque(value):
+            holders = self._opaque.setdefault(id(value), (value, set()))[1]
+            holders.add(self._event.lane.name)
+            if len(holders) > 1:
+                self.notes.add(f"a {type(value).__qualname__} that several tasks use")
+
     def created(self, thing: object) -> None:
         """Note that an object is new, and give it its name."""
         if self.accesses is not None and id(thing) not in self._names:
@@ -254,7 +315,7 @@ class Tracker:
 
     def key(self, thing: object, field: str) -> int:
         """Return the number of an attribute of an object."""
-        return self._number((self.name(thing), field), thing, field)
+        return self.number((self.name(thing), field))
 
     def name(self, thing: object) -> Hashable:
         """Return the name of an object."""
@@ -273,24 +334,33 @@ class Tracker:
         self._names[id(thing)] = thing, name
         return name
 
-    def _number(self, key: Hashable, thing: object = None, field: str = "") -> int:
+    def number(self, key: Hashable) -> int:
+        """Return the number of a key."""
         number = self._keys.get(key)
         if number is None:
             number = self._keys[key] = len(self._keys)
-            self._labels.append((key, field))
+            self._labels.append(key)
+            if isinstance(key, tuple) and key[1] == "_cancel_called":
+                self._scope_keys.add(number)
         return number
 
     def _note(self, accesses: Accesses, key: Hashable, kind: int) -> None:
-        number = self._number(key)
+        number = self.number(key)
         accesses[number] = accesses.get(number, 0) | kind
 
-    def key_of(self, name: Hashable, field: str) -> int:
-        """Return the number of what is known by its name."""
-        return self._number((name, field))
+    def portable(
+        self, sleep: dict[str, Accesses]
+    ) -> tuple[tuple[str, tuple[tuple[Hashable, int], ...]], ...]:
+        """Return a sleep set in terms that hold in any process; what has none is left out."""
+        return tuple(
+            (lane, tuple((self._labels[key], kinds) for key, kinds in accesses.items()))
+            for lane, accesses in sleep.items()
+            if not any(_is_old(self._labels[key]) for key in accesses)
+        )
 
     def label(self, number: int) -> str:
         """Say what a key is, for people."""
-        key = self._labels[number][0]
+        key = self._labels[number]
         name, field = key
         kind = name[0] if isinstance(name, tuple) and name[0] != "old" else None
         if kind is None:
@@ -306,7 +376,7 @@ class Tracker:
         A list, a dictionary or a set is compared after each step with what it was before, so it
         does not matter who changed it, and by which name.
         """
-        if isinstance(value, _CONTAINERS) and self.accesses is not None:
+        if isinstance(value, CONTAINERS) and self.accesses is not None:
             key = self.key(thing, f"{field}[]")
             self._see(value, key, self.accesses)
 
@@ -326,10 +396,25 @@ class Tracker:
                 self._containers[id(value)] = value, key, now
 
 
-_CONTAINERS = (list, dict, set, deque, bytearray)
+def _is_old(key: Any) -> bool:
+    return isinstance(key[0], tuple) and key[0][0] == "old"
+
+
+CONTAINERS = (list, dict, set, deque, bytearray, SimpleNamespace)
+OPAQUE = (io.IOBase, array, random.Random)
+
+
+def _is_opaque(value: object) -> bool:
+    """Whether something can change unseen: an iterator, a stream, an array, a random generator."""
+    if isinstance(value, OPAQUE):
+        return True
+    kind = type(value)
+    return hasattr(kind, "__next__") and not isinstance(value, (GeneratorType, CoroutineType))
 
 
 def _copy(value: Any) -> list[Any]:
+    if isinstance(value, SimpleNamespace):
+        value = vars(value)
     if isinstance(value, MutableMapping):
         return [*value.keys(), *value.values()]
     return list(value)

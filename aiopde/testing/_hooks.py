@@ -7,12 +7,14 @@ explorer's; but the parts of anyio, asyncio and trio that tasks meet at, and wha
 
 from __future__ import annotations
 
+import os
 import sys
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from enum import Enum
-from functools import wraps
+from functools import cache, wraps
 from types import MemberDescriptorType
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, TypeAlias, final
+from weakref import WeakKeyDictionary
 
 from ._stacks import is_library
 
@@ -23,6 +25,13 @@ if TYPE_CHECKING:
 
 _OWN = __name__.partition(".")[0]
 _NOT_OWN = (__name__.rpartition(".")[0], f"{_OWN}.pytest_plugin")
+
+_PACKAGE = os.path.dirname(os.path.dirname(__file__)) + os.sep
+_NOT_PACKAGE = (os.path.dirname(__file__) + os.sep, f"{_PACKAGE}pytest_plugin.py")
+
+Undo: TypeAlias = list[tuple[Any, str, object]]
+_ABSENT = object()
+_JUDGED: WeakKeyDictionary[type, bool] = WeakKeyDictionary()
 
 _MEETING_PLACES: dict[str, tuple[str, ...]] = {
     "asyncio.locks": ("Lock", "Condition", "Semaphore", "BoundedSemaphore", "Barrier"),
@@ -69,7 +78,8 @@ _WAITS_FOR_GROUP = (
 @contextmanager
 def hooks(tracker: Tracker, also: Collection[type] = ()) -> Generator[None]:
     """See every access to an attribute that counts, and tell the tracker."""
-    with ExitStack() as undo:
+    undo: Undo = []
+    try:
         for cls in [*_own_classes(), *also]:
             _hook_class(cls, tracker, undo, None)
         for cls, only in _library_classes():
@@ -80,6 +90,12 @@ def hooks(tracker: Tracker, also: Collection[type] = ()) -> Generator[None]:
                 _hook_init(group, tracker, undo)
                 _hook_wait(group, method, tracker, undo)
         yield
+    finally:
+        for cls, name, before in reversed(undo):
+            if before is _ABSENT:
+                delattr(cls, name)
+            else:
+                setattr(cls, name, before)
 
 
 def _library_classes() -> Iterable[tuple[type, frozenset[str] | None]]:
@@ -108,9 +124,19 @@ def _own_classes() -> list[type]:
 
 
 def _counts(cls: type) -> bool:
-    if issubclass(cls, (type, BaseException, Enum)):
-        return False
-    return is_programs(cls.__module__)
+    known = _JUDGED.get(cls)
+    if known is None:
+        plain = not issubclass(cls, (type, BaseException, Enum))
+        known = _JUDGED[cls] = plain and is_programs(cls.__module__)
+    return known
+
+
+@cache
+def is_programs_file(file: str) -> bool:
+    """Whether a file of source is the program's, and not a library's."""
+    if file.startswith(_PACKAGE):
+        return not file.startswith(_NOT_PACKAGE)
+    return not is_library(file) or file == "<string>" or file.startswith("<stdin")
 
 
 def is_programs(module: str) -> bool:
@@ -123,7 +149,7 @@ def is_programs(module: str) -> bool:
     return not is_library(file)
 
 
-def _hook_class(cls: Any, tracker: Tracker, undo: ExitStack, only: frozenset[str] | None) -> None:
+def _hook_class(cls: Any, tracker: Tracker, undo: Undo, only: frozenset[str] | None) -> None:
     """Replace what a class does when its attributes are accessed."""
     for name, member in list(vars(cls).items()):
         if isinstance(member, MemberDescriptorType) and (only is None or name in only):
@@ -134,11 +160,8 @@ def _hook_class(cls: Any, tracker: Tracker, undo: ExitStack, only: frozenset[str
         _hook_init(cls, tracker, undo)
 
 
-def _replace(cls: type, name: str, value: object, undo: ExitStack) -> None:
-    if name in vars(cls):
-        undo.callback(setattr, cls, name, vars(cls)[name])
-    else:
-        undo.callback(delattr, cls, name)
+def _replace(cls: type, name: str, value: object, undo: Undo) -> None:
+    undo.append((cls, name, vars(cls).get(name, _ABSENT)))
     setattr(cls, name, value)
 
 
@@ -179,7 +202,7 @@ class Slot:
         self._member.__delete__(thing)
 
 
-def _hook_dict(cls: Any, tracker: Tracker, undo: ExitStack, only: frozenset[str] | None) -> None:
+def _hook_dict(cls: Any, tracker: Tracker, undo: Undo, only: frozenset[str] | None) -> None:
     """See the attributes an object has in its dictionary; once for a class and all below it."""
     if getattr(cls.__getattribute__, "_sees_attributes", False):
         return
@@ -223,17 +246,20 @@ def _hook_dict(cls: Any, tracker: Tracker, undo: ExitStack, only: frozenset[str]
         _replace(cls, hook.__name__, hook, undo)
 
 
-def _hook_init(cls: Any, tracker: Tracker, undo: ExitStack) -> None:
+def _hook_init(cls: Any, tracker: Tracker, undo: Undo) -> None:
     init = cls.__init__
+    # A class with only a __new__ of its own is called with arguments that object's takes not.
+    bare = init is object.__init__ and cls.__new__ is not object.__new__
 
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
         tracker.created(self)
-        init(self, *args, **kwargs)
+        if not bare:
+            init(self, *args, **kwargs)
 
     _replace(cls, "__init__", __init__, undo)
 
 
-def _hook_wait(cls: Any, method: str, tracker: Tracker, undo: ExitStack) -> None:
+def _hook_wait(cls: Any, method: str, tracker: Tracker, undo: Undo) -> None:
     wait = vars(cls)[method]
 
     @wraps(wait)

@@ -60,14 +60,15 @@ class Order:
         ]
 
     def equivalence_class(self) -> Class:
-        """Describe the execution by what happens before what."""
+        """
+        Describe the execution by what happens before what.
+
+        A cancellation that never came counts as one that came too late: they are equivalent.
+        """
         lanes: dict[str, int] = {}
         for event in self.events:
-            if event.real:
-                lanes[event.lane.name] = lanes.get(event.lane.name, 0) | 1 << event.number
-        return frozenset(
-            (event.lane.name, *self._clock(event, lanes)) for event in self.events if event.real
-        )
+            lanes[event.lane.name] = lanes.get(event.lane.name, 0) | 1 << event.number
+        return frozenset((event.lane.name, *self._clock(event, lanes)) for event in self.events)
 
     def _clock(self, event: Event, lanes: dict[str, int]) -> Iterator[tuple[str, int]]:
         before = self.before[event.number] | 1 << event.number

@@ -21,6 +21,8 @@ _LEGEND: Final = (
     "│ is ready   ┊ waits   ⇢ wakes"
 )
 _WIDEST_LANE: Final = 12
+_WIDEST_PLACE: Final = 56
+_LONGEST_LINE: Final = 72
 _MOST_ROWS: Final = 80
 """Of more, those are left out where one task goes on and nothing that matters happens."""
 _BOTH_ENDS: Final = 100
@@ -53,11 +55,11 @@ def _headline(result: Result, failure: Failure) -> str:
 
 
 def _shrunk(failure: Failure) -> str:
-    if getattr(failure, "found", None) is None:
+    if failure.found is None:
         return ""
     number = failure.schedule.switches
     switches = f"{number} context switch{'' if number == 1 else 'es'}"
-    if getattr(failure, "minimal", False):
+    if failure.minimal:
         return f"; shrunk to {switches}, and proven that it takes as many"
     return f"; shrunk to {switches}, perhaps not the fewest"
 
@@ -82,12 +84,13 @@ def cut(text: str, longest: int) -> str:
 
 def _lines(picture: Timeline, widths: Sequence[int]) -> Iterator[str]:
     shown = _shown(picture.rows)
+    widest = min(max((len(row.where) for row in shown), default=0), _WIDEST_PLACE)
     before = 0
     for row in shown:
         if row.number > before + 1:
             yield f"      … {row.number - before - 1} more"
         before = row.number
-        yield from _row(row, widths, picture.lanes)
+        yield from _row(row, widths, widest, picture.lanes)
 
 
 def _shown(rows: Sequence[Row]) -> Sequence[Row]:
@@ -105,15 +108,15 @@ def _dull(row: Row, after: Row) -> bool:
     return not matters
 
 
-def _row(row: Row, widths: Sequence[int], names: Sequence[str]) -> Iterator[str]:
+def _row(row: Row, widths: Sequence[int], widest: int, names: Sequence[str]) -> Iterator[str]:
     signs = [_SIGNS[state] for state in row.states]
     if row.cancels or row.preempts:
         signs[row.lane] = _CANCELS if row.cancels else _PREEMPTS
     # A sign stands below the middle of its lane's name.
     drawn = "  ".join(sign.center(width) for sign, width in zip(signs, widths, strict=True))
     wakes = ", ".join(names[lane] for lane in row.wakes)
-    told = row.source + (f"  ⇢ {wakes}" if wakes else "")
-    yield f"{row.number:>4}  {drawn}  {cut(row.where, 40):<40}  {told}"
+    told = cut(row.source, _LONGEST_LINE) + (f"  ⇢ {wakes}" if wakes else "")
+    yield f"{row.number:>4}  {drawn}  {cut(row.where, widest):<{widest}}  {told}"
     margin = " " * (6 + len(drawn) + 2)
     for note in row.notes:
         yield f"{margin}└ {note}"

@@ -136,7 +136,7 @@ class Result:
     notes: tuple[str, ...] = ()
     """What limits the verdict: accesses that cannot be seen, branches cut short …"""
     seconds: float = 0.0
-    seed: int = 0
+    seed: int | str = 0
 
     def __str__(self) -> str:
         text = f"{self.verdict}: {self.schedules} schedules on {self.backend} by {self.strategy}"

@@ -20,15 +20,19 @@ def fifo() -> Search:
     return "sampled (1)"
 
 
-def sample(seed: int, count: int) -> Search:
-    """Run executions in which every choice is made at random, alike for all that can move."""
-    rng = random.Random(seed)
+def at_random(rng: random.Random) -> Choose:
+    """Choose with the same chance for all that can move."""
     draw = rng.random
 
     def choose(ready: list[Lane], last: Lane | None) -> Lane:
         return ready[int(draw() * len(ready))]
 
-    plan = Plan(choose)
+    return choose
+
+
+def sample(seed: int | str, count: int) -> Search:
+    """Run executions in which every choice is made at random."""
+    plan = Plan(at_random(random.Random(seed)))
     for _ in range(count):
         yield plan
     return f"sampled ({count})"
@@ -111,6 +115,11 @@ class Branches:
         if len(ready) != len(before) or ready[taken].name != before[taken].name:
             raise Diverged(_difference(self._depth, before, ready))
         return ready[taken]
+
+    @property
+    def depth(self) -> int:
+        """How many choices this execution had so far."""
+        return self._depth
 
     def advance(self) -> bool:
         """Go to the next path; False if there is none."""
@@ -272,7 +281,7 @@ DEPTHS = (3, 4, 5)
 """How many orderings PCT looks for, in turn, where nothing else is asked for."""
 
 
-def pct(seed: int, count: int, depths: Sequence[int] = DEPTHS) -> Search:
+def pct(seed: int | str, count: int, depths: Sequence[int] = DEPTHS) -> Search:
     """Run executions by random priorities."""
     priorities = Priorities(random.Random(seed))
     plan = Plan(priorities.choose)

@@ -17,9 +17,9 @@ _ROW: Final = 22
 _LANE: Final = 104
 _LEFT: Final = 56
 _TOP: Final = 92
-_TEXT: Final = 1060
-_NOTES: Final = 710
-"""Where the notes begin, right of the lanes: 96 letters of 7.2 pixels, and a gap."""
+_LETTER: Final = 7.25
+_LONGEST_PLACE: Final = 52
+_LONGEST_NOTES: Final = 64
 _LABELS_EVERY: Final = 30
 """Rows after which the names of the lanes are said again: a tall picture is scrolled."""
 _LONGEST_NAME: Final = 13
@@ -61,9 +61,10 @@ def draw_svg(failure: Failure, title: str = "") -> str:
     """
     picture = timeline(failure, title)
     right = _LEFT + _LANE * len(picture.lanes)
-    width = right + _TEXT
+    columns = _columns(picture, right)
+    width = columns[2] + int(_LONGEST_NOTES * _LETTER)
     height = _TOP + _ROW * (len(picture.rows) + 3)
-    body = "\n".join(_body(picture, right))
+    body = "\n".join(_body(picture, columns, width))
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
         f'viewBox="0 0 {width} {height}" role="img">\n<title>{_safe(title)}</title>\n'
@@ -71,18 +72,27 @@ def draw_svg(failure: Failure, title: str = "") -> str:
     )
 
 
-def _body(picture: Timeline, right: int) -> Iterator[str]:
+def _columns(picture: Timeline, right: int) -> tuple[int, int, int]:
+    """Return where places, lines of source and notes begin."""
+    place = min(max((len(row.where) for row in picture.rows), default=0), _LONGEST_PLACE)
+    line = min(max((len(row.source) for row in picture.rows), default=0), _LONGEST_LINE)
+    source = right + int((place + 2) * _LETTER)
+    return right, source, source + int((line + 2) * _LETTER)
+
+
+def _body(picture: Timeline, columns: tuple[int, int, int], width: int) -> Iterator[str]:
+    right = columns[0]
     yield _text(16, 28, _cut(picture.title, _LONGEST_TITLE), "title")
     yield _text(16, 50, _cut(picture.failure, _LONGEST_TITLE), "failure")
     yield _text(right, _TOP - 14, _LEGEND, "faint")
     yield from _names(picture, _TOP - 14)
     rows = picture.rows
-    yield from (_band(i, right) for i, row in enumerate(rows) if row.notes)
+    yield from (_band(i, width) for i, row in enumerate(rows) if row.notes)
     for i, row in enumerate(rows):
         yield from _lanes(i, row)
         yield from _links(i, row, rows[i - 1] if i else None)
     for i, row in enumerate(rows):
-        yield from _step(i, row, right)
+        yield from _step(i, row, columns)
         if i % _LABELS_EVERY == _LABELS_EVERY - 1:
             yield from _names(picture, _y(i) + 8, faint=True)
     yield from _names(picture, _y(len(rows)) + 10)
@@ -123,8 +133,8 @@ def _hue(lane: int) -> str:
     return _HUES[lane % len(_HUES)]
 
 
-def _band(i: int, right: int) -> str:
-    y, width = _y(i) - _ROW // 2, right + _TEXT
+def _band(i: int, width: int) -> str:
+    y = _y(i) - _ROW // 2
     return f'<rect x="0" y="{y}" width="{width}" height="{_ROW}" class="band"/>'
 
 
@@ -158,15 +168,17 @@ def _links(i: int, row: Row, before: Row | None) -> Iterator[str]:
         yield f'<path d="M{tip} {y} L{back} {y - 4} L{back} {y + 4} Z" class="tip"/>'
 
 
-def _step(i: int, row: Row, right: int) -> Iterator[str]:
+def _step(i: int, row: Row, columns: tuple[int, int, int]) -> Iterator[str]:
     y = _y(i)
     yield _text(16, y + 4, f"{row.number:>3}", "faint")
     yield f"<g><title>{_safe(_tooltip(row))}</title>{_dot(_x(row.lane), y, row)}</g>"
     if row.preempts:
         yield f'<circle cx="{_x(row.lane)}" cy="{y}" r="9" class="mark"/>'
-    yield _text(right, y + 4, f"{_cut(row.where, 30):<32}{_cut(row.source, _LONGEST_LINE)}")
+    place, source, notes = columns
+    yield _text(place, y + 4, _cut(row.where, _LONGEST_PLACE))
+    yield _text(source, y + 4, _cut(row.source, _LONGEST_LINE))
     if row.notes:
-        yield _text(right + _NOTES, y + 4, "◂ " + "; ".join(row.notes), "failure")
+        yield _text(notes, y + 4, "◂ " + "; ".join(row.notes), "failure")
 
 
 def _dot(x: int, y: int, row: Row) -> str:

@@ -108,6 +108,8 @@ class Driver:
         self._runner: Any = None
         self._runq: Any = None
         self._host: Any = None
+        self._outside: Any = None
+        """What a task is in that is in no scope of the scenario."""
         self._newest_of_trio = 0
         self._breath = BREATH
         self._held: Lane | None = None
@@ -151,6 +153,7 @@ class Driver:
         self._runq = self._runner.runq
         self._newest_of_trio = max(task._counter for task in self._runner.tasks)
         self._host = host = self._trio.lowlevel.current_task()
+        self._outside = host._cancel_status
         context = contextvars.copy_context()
         while not self.run.over:
             # What a scenario sets in its context is gone for the next one.
@@ -326,7 +329,7 @@ class Driver:
     def scopes(self, task: Any) -> Iterator[Any]:
         """Yield the cancel scopes a task is in that can reach it, innermost first."""
         status = task._cancel_status
-        while status is not None:
+        while status is not None and status is not self._outside:
             yield status._scope
             status = None if status._scope._shield else status._parent
 

@@ -2,12 +2,12 @@
 Measure, print a table, and exit with 1 where a target is missed::
 
     python -m tests.bench [NAME…] [--backend LOOP]… [--json FILE] [--short] [--list]
-    python -m tests.bench --plot FILE
+    python -m tests.bench --report FILE
     python -m tests.bench soak [--seconds N] [--backend LOOP]…
 
 NAME is a row, or the module it is in. ``--short`` measures a little and forgives much: it shows
-that the benchmarks still run. ``--plot`` draws pictures of what ``--json`` has written. What is
-compared with is in the group ``bench`` of pyproject.toml.
+that the benchmarks still run. ``--report`` makes the README's table and its pictures of what
+``--json`` has written. What is compared with is in the group ``bench`` of pyproject.toml.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import Final
 import tests.bench
 
 from ._measure import BACKENDS, FULL, SHORT, Result, Row, curves, rows
-from ._plots import draw
+from ._report import draw, table
 from ._soak import soak
 
 _WIDTH: Final = 54
@@ -33,9 +33,9 @@ _WIDTH: Final = 54
 
 def main() -> int:
     options = _options()
-    if options.plot:
-        for picture in draw(options.plot):
-            print(picture)
+    if options.report:
+        print(table(options.report))
+        draw(options.report)
         return 0
     if options.names == ["soak"]:
         return soak(options.seconds, options.backend or list(BACKENDS))
@@ -69,7 +69,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("--short", action="store_true")
     parser.add_argument("--list", action="store_true")
-    parser.add_argument("--plot", type=Path, metavar="FILE")
+    parser.add_argument("--report", type=Path, metavar="FILE")
     parser.add_argument("--seconds", type=float, default=600)
     return parser.parse_args()
 

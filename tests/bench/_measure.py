@@ -24,6 +24,7 @@ Variant = Callable[[int], Coroutine[Any, Any, object]]
 """Does an operation that many times."""
 Limit = float | Mapping[str, float] | None
 """A target, or one for each loop."""
+Clock = Callable[[], float]
 Times = list[float]
 """Seconds for one operation, round by round."""
 
@@ -73,8 +74,8 @@ class Effort:
     """What limits are multiplied by."""
 
 
-FULL: Final = Effort(rounds=15, seconds=0.02, scale=1, slack=1)
-SHORT: Final = Effort(rounds=3, seconds=0.002, scale=0.01, slack=4)
+FULL: Final = Effort(rounds=25, seconds=0.02, scale=1, slack=1)
+SHORT: Final = Effort(rounds=5, seconds=0.001, scale=0.1, slack=4)
 
 
 class Bench:
@@ -96,12 +97,19 @@ class Bench:
         """Go from one to the largest, ten times as large each time."""
         return [10**n for n in range(len(str(self.size(largest))))]
 
-    async def times(self, **variants: Variant) -> dict[str, Times]:
+    async def times(
+        self, variants: Mapping[str, Variant], clock: Clock = time.process_time
+    ) -> dict[str, Times]:
         """Measure variants in turn, each as often as fills its time."""
         count = {name: await self._calibrate(variant) for name, variant in variants.items()}
-        return await self.rounds(count, **variants)
+        return await self.rounds(count, variants, clock)
 
-    async def rounds(self, count: int | dict[str, int], **variants: Variant) -> dict[str, Times]:
+    async def rounds(
+        self,
+        count: int | dict[str, int],
+        variants: Mapping[str, Variant],
+        clock: Clock = time.process_time,
+    ) -> dict[str, Times]:
         """Measure variants in turn, with as many operations in each round as is said."""
         counts = dict.fromkeys(variants, count) if isinstance(count, int) else count
         found: dict[str, Times] = {name: [] for name in variants}
@@ -109,7 +117,7 @@ class Bench:
         for _ in range(self._effort.rounds):
             self._random.shuffle(order)
             for name in order:
-                found[name].append(await timed(variants[name], counts[name]))
+                found[name].append(await timed(variants[name], counts[name], clock))
         return found
 
     async def _calibrate(self, variant: Variant) -> int:
@@ -167,15 +175,19 @@ def peer(name: str) -> Any:
     return import_module(name)
 
 
-async def timed(variant: Variant, count: int) -> float:
-    """Seconds for one of *count* operations, with the garbage collector out of the way."""
+async def timed(variant: Variant, count: int, clock: Clock = time.process_time) -> float:
+    """
+    Seconds for one of *count* operations, with the garbage collector out of the way.
+
+    Of this process's own time, which what else the machine does disturbs least. What waits for
+    threads or the kernel needs the time on the wall.
+    """
     await checkpoint()
-    gc.collect()
     gc.disable()
     try:
-        began = time.perf_counter()
+        began = clock()
         await variant(count)
-        return (time.perf_counter() - began) / count
+        return (clock() - began) / count
     finally:
         gc.enable()
 
@@ -189,8 +201,10 @@ class Lines:
         self.unit = unit
         self.lines: dict[str, list[tuple[float, float]]] = {}
 
-    def add(self, line: str, x: float, y: float) -> None:
-        self.lines.setdefault(line, []).append((x, y))
+    def add_all(self, size: int, seconds: dict[str, float]) -> None:
+        """Add a point to each line: how long it takes, at that size."""
+        for line, took in seconds.items():
+            self.lines.setdefault(line, []).append((size, took * 1e6))
 
 
 curves: Final[dict[str, Lines]] = {}
@@ -214,6 +228,7 @@ class Row:
     def run(self, backend: str, effort: Effort) -> list[Result]:
         bench = Bench(self.name, backend, effort)
         name, options = BACKENDS[backend]
+        gc.collect()
         anyio.run(self.measure, bench, backend=name, backend_options=options)
         return bench.results
 

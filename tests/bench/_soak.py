@@ -59,7 +59,10 @@ class Soak:
         self._open: set[File] = set()
         self._inside: Counter[ProcDirEntry] = Counter()
         self._gone: set[ProcDirEntry] = set()
-        self._ops = ProcOps(open=self.opened, read=self.answer, release=self.release)
+        self._tables = [
+            ProcOps(open=self.opened, read=self.answer, release=release)
+            for release in (self.release, self.release_later)
+        ]
 
     # -- handlers -------------------------------------------------------------------------------
 
@@ -73,7 +76,8 @@ class Soak:
         self._must(file.entry not in self._gone, "a read of an entry that is gone")
         self._inside[file.entry] += 1
         try:
-            for _ in range(self._random.randrange(3)):
+            # Some stay for longer than a removal would take that did not wait for them.
+            for _ in range(self._random.choice((0, 1, 2, 30))):
                 await checkpoint()
             return b"x" * min(size, 64)
         finally:
@@ -84,6 +88,9 @@ class Soak:
     async def release(self, file: File) -> None:
         self._must(file in self._open, "a second release, or one of what was never open")
         self._open.discard(file)
+
+    async def release_later(self, file: File) -> None:
+        await self.release(file)
         if self._random.random() < 0.2:
             await checkpoint()
 
@@ -134,7 +141,7 @@ class Soak:
     def _create(self, name: str) -> None:
         fast = self._random.random() < 0.5
         try:
-            self.kernel.proc.create(name, self._ops, fast_acquire=fast)
+            self.kernel.proc.create(name, self._random.choice(self._tables), fast_acquire=fast)
         except FileExistsError:
             self.counts["made by another"] += 1
 

@@ -60,7 +60,12 @@ async def read(bench: Bench) -> None:
         file = await proc.open(proc.create("async", ProcOps(read=answer)))
         plain = await proc.open(proc.create("plain", ProcOps(read=answer_now)))
         times = await bench.times(
-            bare=bare, guarded=reads(file), unguarded=reads(Unguarded(file)), plain=reads(plain)
+            {
+                "bare": bare,
+                "guarded": reads(file),
+                "unguarded": reads(Unguarded(file)),
+                "plain": reads(plain),
+            }
         )
     bench.ratio("guarded read ÷ bare await", times["guarded"], times["bare"], at_most=2.5)
     bench.ratio("… ÷ the same method unguarded", times["guarded"], times["unguarded"], at_most=1.4)
@@ -76,7 +81,7 @@ async def read_by_default(bench: Bench) -> None:
 
     async with ProcFS() as proc:
         file = await proc.open(proc.create("async", ProcOps(read=answer)))
-        times = await bench.times(bare=bare_yielding, guarded=reads(file))
+        times = await bench.times({"bare": bare_yielding, "guarded": reads(file)})
     what = "read, default mode ÷ bare await and a checkpoint"
     bench.ratio(what, times["guarded"], times["bare"], at_most=1.15)
 
@@ -109,7 +114,9 @@ async def read_that_waits(bench: Bench) -> None:
             await file.aclose()
 
         count = bench.size(100)
-        times = await bench.rounds(count, bare=together(bare_call), guarded=together(guarded_call))
+        times = await bench.rounds(
+            count, {"bare": together(bare_call), "guarded": together(guarded_call)}
+        )
     limits = {"asyncio": 1.18, "uvloop": 1.30, "trio": 1.12}
     what = "read that waits once, in 100 tasks ÷ bare"
     bench.ratio(what, times["guarded"], times["bare"], at_most=limits)
@@ -125,11 +132,11 @@ async def diagnostics(bench: Bench) -> None:
         async def after_use(count: int) -> None:
             await reads(file)(count)
 
-        before = await bench.times(bare=bare, read=reads(file))
+        before = await bench.times({"bare": bare, "read": reads(file)})
         with trace(lambda record: None):
             await file.read()
         entry.holders()
-        after = await bench.times(bare=bare, read=after_use)
+        after = await bench.times({"bare": bare, "read": after_use})
     ratio = [a / b for a, b in zip(after["read"], after["bare"], strict=True)]
     base = [a / b for a, b in zip(before["read"], before["bare"], strict=True)]
     bench.ratio("read after use of trace and holders() ÷ before", ratio, base, at_most=1.05)
@@ -170,7 +177,7 @@ async def guards(bench: Bench) -> None:
     async with ProcFS(fast_acquire=True) as proc:
         file = await proc.open(proc.create("async", ProcOps(read=answer)))
         variants = {name: variant for name, (variant, _) in peers.items()}
-        times = await bench.times(read=reads(file), **variants)
+        times = await bench.times({"read": reads(file), **variants})
     for name, (_, limits) in peers.items():
         limit = limits or least.get(name, 20)
         bench.ratio(f"{name} ÷ guarded read", times[name], times["read"], at_least=limit)

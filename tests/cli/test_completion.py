@@ -6,7 +6,7 @@ import subprocess
 import sys
 from argparse import Namespace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import argcomplete
 import pytest
@@ -93,8 +93,8 @@ def test_main_answers_a_shell(run_command: RunCommand, monkeypatch: pytest.Monke
     monkeypatch.setattr(argcomplete, "autocomplete", parsers.append)
     run_command("--help")
     (parser,) = parsers
-    rmmod: Any = parser._subparsers._group_actions[0].choices["rmmod"]  # type: ignore[union-attr, index]
-    (name,) = [action for action in rmmod._actions if action.dest == "name"]
+    commands: Any = cast("Any", parser)._subparsers._group_actions[0].choices
+    name: Any = next(each for each in commands["rmmod"]._actions if each.dest == "name")
     assert name.completer("", Namespace(control="/nowhere"), parser=parser) == []
 
 

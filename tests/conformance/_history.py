@@ -19,7 +19,7 @@ from ._modules import PROGRAMS, parameters
 from ._words import Result, number, to_bytes, to_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from ._scenario import Answer, Event, Step
 
@@ -91,7 +91,8 @@ class Node:
     def unlink(self) -> None:
         """Take it out of the tree."""
         assert self.parent is not None
-        del self.parent.children[self.name]
+        if self.parent.children.get(self.name) is self:
+            del self.parent.children[self.name]
 
     def stat(self) -> Result:
         """Say what stat does."""
@@ -369,6 +370,7 @@ class History:
             self._begin(step, answer)
         self._learn_sleepers(answer)
         self._learn_loads(step, answer)
+        self._learn_exits(answer.events)
         self._learn_removals(step, answer)
         self._learn_acts(answer.events)
         self._learn_losses(step, answer)
@@ -406,6 +408,15 @@ class History:
                 self.undone.add(event.ent)
                 node = self._entry_of(call)
                 self.forgotten[node.name] = node
+
+    def _learn_exits(self, events: Sequence[Event]) -> None:
+        """Note that an exit has begun to remove its module's file, and so has freed the name."""
+        for index, event in enumerate(events):
+            asleep = any(each.phase == "gated" for each in events[index + 1 : index + 2])
+            node = self.nodes.get(event.ent) if event.op == "exit" and not asleep else None
+            if node is not None and event.ent not in self._forgetful:
+                node.refusing = True
+                node.unlink()
 
     def _learn_deaths(self, step: Step, answer: Answer, calls: Mapping[int, Step]) -> None:
         """Note who was killed here and not in Linux, and what that has closed."""
@@ -623,7 +634,7 @@ class History:
             return
         node.gone = node.refusing = True
         if node.parent is not None:
-            node.unlink()
+            node.unlink()  # if it is a forgetful one
         if name in self._forgetful:
             self._forgetful.remove(name)
             self.forgotten[node.name] = node

@@ -325,7 +325,7 @@ class TestTree:
         """
         A name of any bytes is listed, and can be asked for.
         """
-        name = b"caf\xe9".decode("utf-8", "surrogateescape")
+        name = b"n\xe9".decode("utf-8", "surrogateescape")
         async with serve() as served:
             served.proc.mkdir(name)
             assert (await served.ask("ls"))[0]["name"] == name

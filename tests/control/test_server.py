@@ -14,12 +14,12 @@ import anyio
 import pytest
 from anyio import create_task_group
 
-from aiopde import Kernel, ModuleState
+from aiopde import Kernel, ModuleState, ProcOps
 from aiopde.control import _place, _server, _stream, connect, default_socket, serve_control
 from aiopde.control._server import MAX_IN_FLIGHT
 from aiopde.control._stream import connect_to
 from aiopde.control._wire import MAX_REQUEST
-from tests.helpers import Handlers, all_blocked, refused, start
+from tests.helpers import Call, Handlers, all_blocked, refused, start
 
 from .conftest import until
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
     from pathlib import Path
 
+    from aiopde.control import Client
     from aiopde.control._stream import Stream
 
     from .conftest import Serve
@@ -60,6 +61,11 @@ class Raw:
 async def raw(path: str) -> AsyncGenerator[Raw]:
     async with await connect_to(path) as stream:
         yield Raw(stream)
+
+
+def count_tasks(*names: str) -> int:
+    tasks = [task.name or "" for task in anyio.get_running_tasks()]
+    return sum(any(name in task for name in names) for task in tasks)
 
 
 BAD: dict[str, tuple[bytes, int]] = {
@@ -142,6 +148,17 @@ class TestManyAtOnce:
             assert (await client.receive())["id"] == 3
             handlers.let_go("read")
             assert (await client.receive())["id"] == 2
+
+    async def test_long_replies_do_not_mix(self, serve: Serve) -> None:
+        """
+        Two replies that a socket cannot take at once come one after the other.
+        """
+        async with serve() as served, raw(served.path) as client:
+            for number in range(3000):
+                served.proc.create(f"entry{number}", ProcOps())
+            await client.send({"id": 1, "method": "tree"}, {"id": 2, "method": "tree"})
+            await all_blocked()
+            assert {(await client.receive())["id"] for _ in range(2)} == {1, 2}
 
     async def test_not_too_many(self, serve: Serve) -> None:
         """
@@ -326,6 +343,43 @@ class TestGoingAway:
                 assert entry.in_use == 1
             await until(lambda: not entry.in_use)
 
+    async def test_at_any_step(self, serve: Serve) -> None:
+        """
+        A client that hangs up after any number of steps leaves nothing: no call, file or task.
+        """
+        handlers = Handlers()
+
+        async def driver(kernel: Kernel) -> AsyncIterator[None]:
+            async with kernel.proc.create("x", handlers.ops("open", "read", "release")):
+                yield
+
+        async def use(path: str) -> None:
+            async with await connect(path) as client:
+                await client.ask("modprobe", name="driver")
+                file = (await client.ask("open", path="x"))["file"]
+                await client.ask("read", file=file)
+                await client.ask("rmmod", name="driver")
+
+        async with serve(modules={"driver": driver}) as served:
+            await served.ask("lsmod")
+            tasks, files = len(anyio.get_running_tasks()), len(os.listdir("/proc/self/fd"))
+            for steps in range(80):
+                async with create_task_group() as tg:
+                    tg.start_soon(use, served.path)
+                    for _ in range(steps):
+                        await anyio.lowlevel.checkpoint()
+                    tg.cancel_scope.cancel()
+                await until(lambda: len(os.listdir("/proc/self/fd")) == files)
+                await until(lambda: count_tasks("_serve", "control pid") == 1)
+                # What was asked for last may have been done.
+                module = served.kernel.find_module("driver")
+                if module is not None and module.state is ModuleState.LIVE:
+                    await served.kernel.rmmod("driver")
+                await until(lambda: len(anyio.get_running_tasks()) == tasks)
+            opened = sum(line.startswith("open") for line in handlers.log)
+            released = sum(line.startswith("release") for line in handlers.log)
+            assert opened == released
+
     async def test_before_the_reply(self, serve: Serve) -> None:
         """
         A reply that nobody takes is dropped.
@@ -440,18 +494,21 @@ class TestItself:
         """
         handlers = Handlers()
         handlers.hold_up("read")
-        async with Kernel() as kernel, create_task_group() as outer, create_task_group() as tg:
+        async with Kernel() as kernel, create_task_group() as outer:
             entry = kernel.proc.create("x", handlers.ops("read", "release"))
-            path = await tg.start(serve_control, kernel, tmp_path / "s")
-            async with await connect(path) as client:
-                file = (await client.ask("open", path="x"))["file"]
-                read = await start(outer, client.ask, "read", file=file)
+            clients: list[Client] = []
+            reads: list[Call[Any]] = []
+            async with create_task_group() as tg:
+                path = await tg.start(serve_control, kernel, tmp_path / "s")
+                clients.append(client := await connect(path))
+                file, _ = [(await client.ask("open", path="x"))["file"] for _ in range(2)]
+                reads.append(await start(outer, client.ask, "read", file=file))
                 tg.cancel_scope.cancel()
-                with anyio.CancelScope(shield=True):
-                    await until(lambda: read.done)
-                assert (entry.in_use, entry.statistics().open_files) == (0, 0)
-                assert isinstance(read.error, OSError)
-                assert "has gone" in str(read.error)
+            assert (entry.in_use, entry.statistics().open_files) == (0, 0)
+            await until(lambda: reads[0].done)
+            assert isinstance(reads[0].error, OSError)
+            assert "has gone" in str(reads[0].error)
+            await clients[0].aclose()
 
     async def test_while_the_kernel_is_left(self, tmp_path: Path) -> None:
         """

@@ -171,13 +171,14 @@ class TestWhy:
 
     async def test_a_module_that_waits_for_a_call(self, serve: Serve, clock: Clock) -> None:
         """
-        An unload is told with its age, the calls in its entries, and where its exit stands.
+        An unload is told with its age, the calls in its entries, and where its exit stands; and
+        once, though what it removes has the same name.
         """
         handlers = Handlers()
         handlers.hold_up("read")
 
         async def driver(kernel: Kernel) -> AsyncIterator[None]:
-            directory = kernel.proc.mkdir("d")
+            directory = kernel.proc.mkdir("driver")
             kernel.proc.create("x", handlers.ops("read"), parent=directory)
             yield
             await directory.remove()
@@ -185,14 +186,14 @@ class TestWhy:
         async with serve() as served, create_task_group() as tg:
             other = served.proc.create("other", handlers.ops("read"))
             await served.kernel.insmod(driver)
-            await start(tg, served.proc.read_bytes, "d/x")
+            await start(tg, served.proc.read_bytes, "driver/x")
             await start(tg, served.proc.read_bytes, "other")
             await start(tg, served.kernel.rmmod, "driver")
             clock.advance(7)
             (told,) = await served.ask("why", name="driver")
             assert (told["kind"], told["name"]) == ("module", "driver")
             assert 7 <= told["seconds"] < 10
-            assert [holder["path"] for holder in told["holders"]] == ["/proc/d/x"]
+            assert [holder["path"] for holder in told["holders"]] == ["/proc/driver/x"]
             assert [task["task"] for task in told["tasks"]] == ["module driver"]
             assert "driver" in functions(told["tasks"][0]["stack"])
             assert other.in_use == 1

@@ -70,7 +70,7 @@ REQUESTS: dict[str, Any] = {
     "a number for a method": {"method": 3},
     "a list for params": {"method": "ps", "params": []},
     "null for params": {"method": "ps", "params": None},
-    "something else": {"method": "ps", "parms": {}},
+    "something else": {"method": "ps", "extra": {}},
 }
 
 
@@ -95,7 +95,7 @@ class TestMessages:
         """
         A name of bytes that are no UTF-8 is a str with surrogates, and comes back as that.
         """
-        message = {"path": b"caf\xe9".decode("utf-8", "surrogateescape")}
+        message = {"path": b"n\xe9".decode("utf-8", "surrogateescape")}
         assert decode(encode(message)) == message
         assert encode(message).isascii()
 

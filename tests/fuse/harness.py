@@ -42,20 +42,22 @@ exit 1
 
 def no_mount_here() -> str:
     """Return why nothing can be mounted on this machine; "" if it can."""
-    if not Path("/dev/fuse").exists():
-        return "there is no /dev/fuse"
-    if os.geteuid() != 0:
-        return "" if shutil.which("fusermount3") else "there is no fusermount3"
+    by_root = os.geteuid() == 0
     status = Path("/proc/self/status").read_text()
     effective = next(line for line in status.splitlines() if line.startswith("CapEff:"))
-    return "" if int(effective.split()[1], 16) & _CAP_SYS_ADMIN else "mount(2) is not allowed"
+    allowed = int(effective.split()[1], 16) & _CAP_SYS_ADMIN
+    reasons = {
+        "there is no /dev/fuse": not Path("/dev/fuse").exists(),
+        "there is no fusermount3": not by_root and not shutil.which("fusermount3"),
+        "mount(2) is not allowed": by_root and not allowed,
+    }
+    return next((why for why, so in reasons.items() if so), "")
 
 
 _why = no_mount_here()
 REQUIRED = os.environ.get("AIOPDE_TEST_MOUNT") == "required"
 """Whether these tests must not be skipped: .ci/run says so where there is a /dev/fuse."""
-if _why and REQUIRED:
-    pytest.fail(f"the tests of the mount must not be skipped here, and would be: {_why}")
+assert not (_why and REQUIRED), f"these tests must not be skipped here, and would be: {_why}"
 needs_mount = pytest.mark.skipif(bool(_why), reason=_why or "a mount can be made")
 
 
@@ -101,8 +103,8 @@ async def run(*command: str | Path, check: bool = True) -> subprocess.CompletedP
     result = subprocess.CompletedProcess[str](
         command, done.returncode, done.stdout.decode(), done.stderr.decode()
     )
-    if check and done.returncode:
-        pytest.fail(f"{command}: {done.returncode}\n{result.stdout}{result.stderr}")
+    said = f"{command}: {done.returncode}\n{result.stdout}{result.stderr}"
+    assert not (check and done.returncode), said
     return result
 
 
@@ -116,8 +118,8 @@ async def until(condition: Callable[[], object], seconds: float = 5) -> None:
 async def until_in_thread(condition: Callable[[], object], seconds: float = 5) -> None:
     """Wait for what only a system call on the mount can tell."""
     with anyio.fail_after(seconds):
-        while not await in_thread(condition):  # noqa: ASYNC110  the same
-            await anyio.sleep(0.002)
+        while not await in_thread(condition):
+            pass  # pragma: no cover  it may be true at once
 
 
 def state_of(pids: Sequence[int]) -> list[str]:

@@ -162,12 +162,13 @@ async def keep_at(program: Program, churn: Churn, m: Path, out: Path) -> None:
     await in_thread(os.makedirs, out)
     while not churn.over:
         await program(m, out)
-        await anyio.sleep(0.1)  # most of the time would go to starting programs
+        await anyio.sleep(0.25)  # most of the time would go to starting programs
 
 
-PROGRAMS = [cat, ls, dd, find, grep, inside, cp, rsync, lsof, fio]
-if os.geteuid() == 0:  # to mount over /proc
-    PROGRAMS.append(stress_ng)
+PROGRAMS = [
+    *(cat, ls, dd, find, grep, inside, cp, rsync, lsof, fio),
+    *[stress_ng] * (os.geteuid() == 0),  # who else may mount over /proc?
+]
 
 
 async def main(directory: Path) -> None:
@@ -205,7 +206,6 @@ async def main(directory: Path) -> None:
         sys.stdout.write(f"{churn.calls} calls of the module's handlers, {before} {after}\n")
 
 
-if __name__ == "__main__":
-    backend, options = BACKENDS[sys.argv[1]]
-    options = {name: value for name, value in options.items() if name != "debug"}
-    anyio.run(main, Path(sys.argv[2]), backend=backend, backend_options=options)
+backend, options = BACKENDS[sys.argv[1]]
+options = {name: value for name, value in options.items() if name != "debug"}
+anyio.run(main, Path(sys.argv[2]), backend=backend, backend_options=options)

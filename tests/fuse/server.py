@@ -12,17 +12,13 @@ from importlib import import_module
 
 import anyio
 
-from aiopde import ProcFS, ProcOps
+from aiopde import ProcFS
 from aiopde.fuse import mount
+from tests.helpers import Handlers
 
 
 async def hello() -> str:
     return "hello\n"
-
-
-async def blocks(file: object, size: int, pos: int) -> bytes:
-    await anyio.sleep_forever()
-    return b""
 
 
 def say(what: str) -> None:
@@ -31,32 +27,32 @@ def say(what: str) -> None:
 
 
 async def main(path: str) -> None:
-    released: list[object] = []
+    handlers = Handlers()
+    handlers.hold_up("read")
     try:
         async with ProcFS() as proc:
             proc.create_single("hello", hello)
-            proc.create("blocked", ProcOps(read=blocks, release=released.append))
+            proc.create("blocked", handlers.ops("read", "release"))
             async with mount(proc, path) as mounted:
                 say("mounted")
                 await mounted.unmounted.wait()
     finally:
-        say(f"left {len(released)}")
+        say(f"left {handlers.log.count('release None')}")
 
 
-if __name__ == "__main__":
-    _, path, backend, *user = sys.argv
-    import_module(f"anyio._backends._{'trio' if backend == 'trio' else 'asyncio'}")
-    if user:
-        # Once all is imported: the interpreter itself may be out of an ordinary user's reach.
-        import_module("concurrent.futures.thread")
-        number = int(user[0])
-        os.setgroups([])
-        os.setgid(number)
-        os.setuid(number)
-    with suppress(KeyboardInterrupt):
-        anyio.run(
-            main,
-            path,
-            backend="trio" if backend == "trio" else "asyncio",
-            backend_options={"use_uvloop": True} if backend == "uvloop" else {},
-        )
+_, path, backend, *user = sys.argv
+import_module(f"anyio._backends._{'trio' if backend == 'trio' else 'asyncio'}")
+if user:
+    # Once all is imported: the interpreter itself may be out of an ordinary user's reach.
+    import_module("concurrent.futures.thread")
+    number = int(user[0])
+    os.setgroups([])
+    os.setgid(number)
+    os.setuid(number)
+with suppress(KeyboardInterrupt):
+    anyio.run(
+        main,
+        path,
+        backend="trio" if backend == "trio" else "asyncio",
+        backend_options={"use_uvloop": True} if backend == "uvloop" else {},
+    )

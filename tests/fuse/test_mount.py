@@ -6,8 +6,9 @@ import shutil
 import signal
 import sys
 import time
+import warnings
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import anyio
@@ -24,6 +25,16 @@ from tests.helpers import Handlers, refused
 pytestmark = needs_mount
 
 NOBODY = 65534
+# Fails if one of the descriptors it is told is open.
+FSTAT = """
+import os, sys
+for descriptor in sys.argv[1:]:
+    try:
+        os.fstat(int(descriptor))
+    except OSError:
+        continue
+    sys.exit(1)
+"""
 AS_NOBODY = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--"]
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 needs_helper = pytest.mark.skipif(not shutil.which("fusermount3"), reason="needs fusermount3")
@@ -56,14 +67,12 @@ async def server(path: Path, backend: str, *user: str) -> AsyncGenerator[Process
                 if process.returncode is None:
                     process.kill()
     finally:
-        if mounted_device(str(path)):
-            await run("umount", "-l", path)
+        await run("umount", "-l", path, check=False)  # if the test has failed to
 
 
 async def enter(mount: Mount) -> None:
     """Enter what is expected to refuse that."""
-    async with mount:
-        pytest.fail("it was mounted")
+    await mount.__aenter__()
 
 
 @pytest.fixture
@@ -254,6 +263,7 @@ async def test_ctrl_c_unmounts(tmp_path: Path, backend: str) -> None:
     """In order: who was inside is let go, and released."""
     path = tmp_path / "m"
     async with server(path, backend) as process:
+        assert (await run("cat", path / "hello")).stdout == "hello\n"
         async with await anyio.open_process(["cat", path / "blocked"]) as cat:
             assert cat.stderr is not None
             await until(lambda: Path(f"/proc/{cat.pid}/fd/3").is_symlink())
@@ -308,6 +318,37 @@ async def test_an_ordinary_user_mounts_too(tmp_path: Path, backend: str) -> None
         assert await process.stdout.receive() == b"left 0\n"
         assert await process.wait() == 0
         assert mounted_device(f"{tmp_path}/n") is None
+
+
+async def test_a_forked_child_does_not_keep_the_mount_alive(tmp_path: Path) -> None:
+    """As multiprocessing makes them: device and watchdog are the server's alone."""
+    async with ProcFS() as proc, mounted(proc, tmp_path / "m") as mounted_tree:
+        attachment = mounted_tree._attachment
+        stdin = attachment._watchdog._process.stdin
+        assert stdin is not None
+        descriptors = [attachment.fd, stdin.fileno()]
+        program = [sys.executable, "-S", "-c", FSTAT, *map(str, descriptors)]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of a fork with threads
+            child = os.fork()
+        if not child:  # pragma: no cover  the child tells nobody
+            for descriptor in descriptors:
+                with suppress(OSError):
+                    os.set_inheritable(descriptor, True)
+            os.execv(program[0], program)  # noqa: S606  a shell is nothing to add
+        assert await in_thread(os.waitpid, child, 0) == (child, 0)
+    async with ProcFS() as proc, mounted(proc, tmp_path / "n"):
+        assert attachment.fd == -1  # a child of now has nothing of the old one to close
+
+
+async def test_once_let_go_of_it_is_unmounted(tmp_path: Path) -> None:
+    """What a child does with its copies would end the mount, if it did so with the last."""
+    attachment = _mount.Attachment(str(tmp_path), allow_other=False)
+    await in_thread(attachment.attach)
+    for _ in range(2):
+        _mount._let_go()
+    await in_thread(attachment._watchdog._process.wait)
+    assert mounted_device(str(tmp_path)) is None
 
 
 # -- what can go wrong --------------------------------------------------------------------------

@@ -12,8 +12,7 @@ from tests.conftest import BACKENDS
 from tests.fuse.harness import REQUIRED, needs_mount
 
 MISSING = [name for name in ("rsync", "lsof", "fio", "stress-ng") if not shutil.which(name)]
-if MISSING and REQUIRED:
-    pytest.fail(f"the tests of the mount must not be skipped here, and want {MISSING}")
+assert not (MISSING and REQUIRED), f"this test must not be skipped here, and wants {MISSING}"
 
 
 # Not in this process: pytest's asyncio is in debug mode, and too slow for that many programs.

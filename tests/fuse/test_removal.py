@@ -10,7 +10,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from aiopde import Kernel, ProcFS, ProcOps
+from aiopde import File, Kernel, ProcFS, ProcOps
 from aiopde.fuse import MountStatistics
 from tests.fuse.harness import in_thread, mounted, needs_mount, run, state_of, until
 from tests.helpers import Handlers, refused
@@ -122,17 +122,10 @@ async def test_a_directory_goes_with_those_who_stand_in_it(tmp_path: Path) -> No
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 async def test_a_signal_cancels_the_handler(tmp_path: Path, number: signal.Signals) -> None:
     """Ctrl-C and kill -9 end a reader that waits, in no time, and its handler with it."""
-    ended: list[str] = []
-
-    async def blocks(file: object, size: int, pos: int) -> bytes:
-        try:
-            await anyio.sleep_forever()
-        finally:
-            ended.append("cancelled")
-        return b""
-
+    handlers = Handlers()
+    handlers.hold_up("read")
     async with ProcFS() as proc, mounted(proc, tmp_path / "m") as mount:
-        entry = proc.create("f", ProcOps(read=blocks))
+        entry = proc.create("f", handlers.ops("read"))
         async with await anyio.open_process(["cat", f"{mount.path}/f"]) as cat:
             await until(lambda: entry.in_use == 1)
             began = time.perf_counter()
@@ -141,7 +134,7 @@ async def test_a_signal_cancels_the_handler(tmp_path: Path, number: signal.Signa
             took = time.perf_counter() - began
         assert cat.returncode == -number
         assert took < 1, f"{took:.3f} s"
-        assert (ended, entry.in_use) == (["cancelled"], 0)
+        assert (handlers.busy, entry.in_use) == (False, 0)
         await entry.remove()
 
 
@@ -169,7 +162,7 @@ async def test_a_handled_signal_is_eintr(tmp_path: Path) -> None:
         async with anyio.create_task_group() as tg:
             tg.start_soon(let_go)
             done = await run(sys.executable, "-S", "-c", program, f"{mount.path}/f")
-        assert done.stdout == "b'content'\n"
+            assert done.stdout == "b'content'\n"
 
 
 async def test_a_handler_that_heeds_no_cancellation_answers_all_the_same(tmp_path: Path) -> None:
@@ -211,16 +204,15 @@ async def test_holders_shows_who_is_inside(tmp_path: Path) -> None:
 async def test_a_handler_may_not_remove_its_own_entry(tmp_path: Path) -> None:
     """EDEADLK through the mount too; remove_self() is how it is done."""
 
-    async def removes(file: object, size: int, pos: int) -> bytes:
-        await file.entry.remove()  # type: ignore[attr-defined]
-        return b""
+    async def removes(file: File) -> None:
+        await file.entry.remove()
 
-    async def removes_self(file: object, size: int, pos: int) -> bytes:
-        file.entry.remove_self()  # type: ignore[attr-defined]
+    async def removes_self(file: File, size: int, pos: int) -> bytes:
+        file.entry.remove_self()
         return b"last words"
 
     async with ProcFS() as proc, mounted(proc, tmp_path / "m") as mount:
-        proc.create("f", ProcOps(read=removes))
+        proc.create("f", ProcOps(open=removes))
         proc.create("g", ProcOps(read=removes_self))
         with refused(errno.EDEADLK):
             await in_thread(Path(mount.path, "f").read_bytes)

@@ -46,9 +46,8 @@ async def polling(s: Stage) -> None:
 async def waiting(s: Stage) -> None:
     queue = WaitQueue()
 
-    async def read(file: File, size: int, pos: int) -> bytes:
-        await file.wait_event(queue, bool)
-        return b""
+    async def read(file: File, size: int, pos: int) -> Any:
+        return await file.wait_event(queue, bool)
 
     entry = create(s, "x", read)
     file = await s.opened("file", entry)
@@ -120,20 +119,24 @@ async def removing_another(s: Stage) -> None:
 
 
 async def creating(s: Stage) -> None:
-    """A handler creates something below the directory that is being removed."""
+    """A handler creates something in the directory that is being removed, and it is used."""
     directory = s.mkdir("d")
 
     async def read(file: File, size: int, pos: int) -> Any:
-        if directory.children.get("y") is None:
-            s.create("y", "read release", parent=directory)
-        return await s._held("read", file, size, pos)
+        data = await s._held("read", file, size, pos)
+        s.create("late", "read release", parent=directory)
+        return data
 
-    entry = create(s, "d/x", read)
-    file = await s.opened("file", entry)
+    entries = [create(s, "d/x", read), s.create("d/y", "read release")]
+    for name, entry in zip(("reader", "other reader"), entries, strict=True):
+        s.start(name, (await s.opened(f"file {entry.name}", entry)).read, 3)
+        await quiet()
     s.start("remover", s.proc.remove_subtree, "d")
-    s.start("reader", file.read, 3)
     await quiet()
-    for late in s.entries[2:]:
+    if "reader" in s.gates:
+        s.go("reader")
+        await quiet()
+    for late in s.entries[3:]:
         s.start("late reader", s.proc.read_bytes, late)
     await go_on(s)
 
@@ -158,6 +161,8 @@ async def creating(s: Stage) -> None:
         (removing_another, "other reader"),
         (removing_another, "remover"),
         (creating, "reader"),
+        (creating, "other reader"),
+        (creating, "late reader"),
         (creating, "remover"),
     ],
     ids=lambda value: getattr(value, "__name__", value).replace(" ", "_"),

@@ -112,6 +112,19 @@ async def through_gather(entry: ProcDirEntry) -> None:
     await asyncio.gather(asyncio.sleep(0), entry.remove())
 
 
+async def through_wait_for(entry: ProcDirEntry) -> None:
+    await asyncio.wait_for(entry.remove(), 10)
+
+
+async def through_wait(entry: ProcDirEntry) -> None:
+    done, _ = await asyncio.wait([asyncio.create_task(entry.remove(), name="child")])
+    done.pop().result()
+
+
+async def through_a_shield(entry: ProcDirEntry) -> None:
+    await asyncio.shield(entry.remove())
+
+
 async def through_a_nursery(entry: ProcDirEntry) -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(entry.remove, name="child")
@@ -171,11 +184,21 @@ class TestD1:
         (told,) = await is_told(way)
         assert "task 'child' waits for the removal" in str(told)
 
-    @pytest.mark.parametrize("way", [through_asyncios_task_group, through_a_task, through_gather])
+    @pytest.mark.parametrize(
+        "way",
+        [
+            through_asyncios_task_group,
+            through_a_task,
+            through_gather,
+            through_wait_for,
+            through_wait,
+            through_a_shield,
+        ],
+    )
     @pytest.mark.parametrize("uvloop", [False, True])
     def test_through_tasks_of_asyncio(self, way: Way, *, uvloop: bool) -> None:
         """
-        The same with asyncio's own task groups, and with a task that is awaited as it is.
+        The same with asyncio's own task groups, and with all else that waits for a task.
         """
         options = {"use_uvloop": uvloop}
         anyio.run(is_told, way, backend="asyncio", backend_options=options)
@@ -377,8 +400,9 @@ class TestD3:
                 await start(tg, (await proc.open("x")).read)
                 with anyio.move_on_after(3 * GRACE):
                     await entry.remove()
-        (report,) = caplog.records
-        assert (report.name, report.levelno) == ("aiopde", logging.WARNING)
+        # asyncio has things to say of its own when the machine is slow.
+        (report,) = (each for each in caplog.records if each.name == "aiopde")
+        assert report.levelno == logging.WARNING
         assert " in acquire" in report.getMessage()
 
 

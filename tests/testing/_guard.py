@@ -1,4 +1,4 @@
-"""The kernel's guard in a few lines, and nine ways to get it wrong; what the explorer is tested on."""
+"""The kernel's guard in a few lines, and nine ways to get it wrong."""
 
 from __future__ import annotations
 
@@ -256,27 +256,31 @@ def race_of(
     """Make a scenario: readers, one remover and closers of the same entry."""
 
     async def scenario(race: Race) -> object:
-        results: dict[str, object] = {}
+        calls: list[Call] = []
         async with anyio.create_task_group() as tg:
             guards = [kind(release_steps=release_steps) for _ in range(entries)]
             for e, guard in enumerate(guards):
                 files = [guard.open() for _ in range(openers)]
                 suffix = f"_{e}" if entries > 1 else ""
                 for i in range(readers):
-                    tg.start_soon(
-                        _read, guard, files[i % openers], steps, results, name=f"r{i}{suffix}"
-                    )
+                    call = Call()
+                    calls.append(call)
+                    tg.start_soon(call.read, guard, files[i % openers], steps, name=f"r{i}{suffix}")
                 tg.start_soon(guard.remove, name=f"m{suffix}")
                 for i in range(closers):
                     tg.start_soon(guard.close, files[i % openers], name=f"c{i}{suffix}")
         for guard in guards:
             assert guard.in_use == BIAS
             assert not guard.openers
-        return tuple(sorted(results.items()))
+        return tuple(call.result for call in calls)
 
     return scenario
 
 
-async def _read(guard: Guard, opener: Opener, steps: int, results: dict[str, object]) -> None:
-    name = anyio.get_current_task().name
-    results[str(name)] = await guard.read(opener, steps)
+class Call:
+    """A call that a task makes. A list of results would make each reader depend on the others."""
+
+    result: object = None
+
+    async def read(self, guard: Guard, opener: Opener, steps: int) -> None:
+        self.result = await guard.read(opener, steps)

@@ -17,14 +17,14 @@ replay: pytest x --replay=y
     or: explore(…, backend="trio", replay="reader.remover.!remover.remover")
 
 step  main  reader  remover
-   1   ●                     _failures.py:12 in guard                  in_use = len(names)  # line 12  ⇢ reader, remover
-   2   ┊      ●        │     _failures.py:12 in guard                  in_use = len(names)  # line 12
-   3   ┊      │        ◎     _failures.py:13 in guard                  print(in_use)  # noqa: T201  line 13 <&>
+   1   ●                     _failures.py:12 in guard              in_use = len(names)  # line 12  ⇢ reader, remover
+   2   ┊      ●        │     _failures.py:12 in guard              in_use = len(names)  # line 12
+   3   ┊      │        ◎     _failures.py:13 in guard              print(in_use)  # noqa: T201  line 13 <&>
                              └ writes count.in_use, read by reader in step 2
-   4   ┊      │        ✕     is cancelled                                ⇢ remover
-   5   ┊      │        ●     _failures.py:13 in guard, to its end      print(in_use)  # noqa: T201  line 13 <&>  ⇢ main
+   4   ┊      │        ✕     is cancelled                            ⇢ remover
+   5   ┊      │        ●     _failures.py:13 in guard, to its end  print(in_use)  # noqa: T201  line 13 <&>  ⇢ main
                              └ raises ValueError('x')
-   6   │      ●              _failures.py:13 in guard                  print(in_use)  # noqa: T201  line 13 <&>
+   6   │      ●              _failures.py:13 in guard              print(in_use)  # noqa: T201  line 13 <&>
                              └ writes count.in_use, written by remover in step 3
 ● runs   ◎ runs, where the one before could have gone on   ✕ is cancelled   │ is ready   ┊ waits   ⇢ wakes
 

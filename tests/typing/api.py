@@ -20,6 +20,7 @@ from aiopde import (
     EntryStatistics,
     File,
     HandlerError,
+    Kernel,
     Mapping,
     ProcDirEntry,
     ProcFile,
@@ -31,6 +32,7 @@ from aiopde import (
     UseCount,
     UseCountStatistics,
 )
+from aiopde.control import Client, connect, default_socket, serve_control
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -212,10 +214,10 @@ def look(proc: ProcFS, entry: ProcDirEntry, here: ProcFile) -> None:
     assert_type(proc.listdir("d", cred=someone), list[str])
     assert_type(proc.stat("x", follow_symlinks=False, cred=someone, dir_fd=here), Stat)
     assert_type(proc.stat("x").st_mode, int)
-    assert_type(proc.readlink("l", cred=someone), str)
-    proc.chmod("x", 0o644, cred=someone)
-    proc.chown("x", 1, -1, cred=someone)
-    proc.access("x", os.R_OK, cred=someone)
+    assert_type(proc.readlink("l", cred=someone, dir_fd=here), str)
+    proc.chmod("x", 0o644, cred=someone, dir_fd=here)
+    proc.chown("x", 1, -1, cred=someone, dir_fd=here)
+    proc.access("x", os.R_OK, cred=someone, dir_fd=here)
     proc.truncate("x", 0, cred=someone)
     proc.lookup(b"x")  # type: ignore[arg-type]
 
@@ -318,3 +320,11 @@ def explain(exc: EntryRemovedError | HandlerError) -> str:
     assert_type(exc.call, str)
     error: OSError = exc
     return str(error.errno)
+
+
+async def control(kernel: Kernel) -> None:
+    assert_type(default_socket(), str)
+    assert_type(await connect(), Client)
+    client = await connect("/run/x.sock")
+    assert_type(await client.ask("lsmod", name="x"), Any)
+    assert_type(await serve_control(kernel, "/run/x.sock"), None)

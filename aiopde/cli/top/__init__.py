@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import sys
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import anyio
 
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
     from ._picture import Screen
     from ._snapshot import Snapshot
+
+_SHORTEST: Final = 0.01
+"""Seconds between two pictures that leave the kernel something to do, and time for a key."""
 
 
 def top(options: argparse.Namespace) -> int:
@@ -59,7 +62,7 @@ async def _watch(client: Client, screen: Screen, interval: float) -> None:
         while not view.ended:
             screen.draw(snapshot, view)
             # A key is obeyed at once; else it is time for a new picture.
-            with anyio.move_on_after(interval):
+            with anyio.move_on_after(max(interval, _SHORTEST)):
                 view.press(await keys.read())
                 continue
             if not view.paused:

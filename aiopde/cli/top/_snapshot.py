@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, Final, final
 
 if TYPE_CHECKING:
     from aiopde.control import Client
 
     Told = dict[str, Any]
+
+_ENTRIES: Final = 2000
+"""More nobody scrolls through, and each picture costs the kernel the time to tell them."""
 
 
 @final
@@ -32,6 +35,6 @@ async def take(client: Client) -> Snapshot:
     """Ask for all of it."""
     info: Told = await client.ask("info")
     modules: list[Told] = await client.ask("lsmod")
-    tree: Told = await client.ask("tree")
+    tree: Told = await client.ask("tree", limit=_ENTRIES)
     inside: list[Told] = await client.ask("ps")
     return Snapshot(info, modules, tree["entries"], tree["truncated"], inside)

@@ -1,0 +1,74 @@
+"""A search in parts: the trees below its first choices, each of which can be searched alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, final
+
+from ._dpor import Explorer
+from ._footprint import Tracker
+from ._hooks import hooks
+from ._run import Plan
+from ._strategies import Branches
+from ._variables import variables
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Hashable
+
+    from ._footprint import Accesses
+    from ._run import Lane, Search
+    from ._schedule import Schedule
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """The schedules that begin with some choices; can be sent to another process."""
+
+    prefix: Schedule
+    sleep: tuple[tuple[str, tuple[tuple[Hashable, int], ...]], ...] = ()
+    """Whose next step need not be made after these choices, and what it would touch."""
+
+    def sleeping(self, tracker: Tracker) -> dict[str, Accesses]:
+        """Return the sleep set in the terms of a tracker."""
+        return {
+            lane: {tracker.number(key): kinds for key, kinds in accesses}
+            for lane, accesses in self.sleep
+        }
+
+
+def split_depth_first(depth: int, found: list[Shard]) -> Search:
+    """Find the beginnings of all schedules, up to so many choices."""
+    branches = Branches()
+
+    def choose(ready: list[Lane], last: Lane | None) -> Lane | None:
+        return branches.choose(ready, last) if branches.depth < depth else None
+
+    plan = Plan(choose)
+    while True:
+        execution = yield plan
+        found.append(Shard(execution.schedule))
+        if not branches.advance():
+            return "split"
+
+
+def split_reduced(depth: int, found: list[Shard], also: Collection[type] = ()) -> Search:
+    """
+    Find the beginnings of all schedules, up to so many choices, but for equivalent ones.
+
+    Up to there every choice is taken, unless it sleeps; so a race whose first step is up there
+    needs nothing done below.
+    """
+    tracker = Tracker()
+    explorer = Explorer(tracker, depth=depth)
+    plan = Plan(explorer.choose, tracker)
+    with hooks(tracker, also), variables(tracker):
+        while True:
+            execution = yield plan
+            if not execution.cut:
+                found.append(Shard(execution.schedule))
+            elif explorer.deep:
+                sleep = explorer.sleep_after(len(tracker.events) - 1)
+                found.append(Shard(execution.schedule, tracker.portable(sleep)))
+            if not explorer.advance():
+                return "split"

@@ -1,0 +1,179 @@
+"""
+Variables that several tasks see: of enclosing functions, of modules, and what a name stands for.
+
+An attribute can be hooked, a variable cannot. So each line of the program is looked at when it
+runs: which variables of enclosing functions and modules it reads and writes, and which lists,
+dictionaries and the like it has at hand by any name. Python 3.12 has a cheap way to see lines
+(:mod:`sys.monitoring`); in 3.11 we need the place of a debugger, and if that is taken, by coverage
+for example, then what we saw is not everything, and the tracker notes so.
+"""
+
+from __future__ import annotations
+
+import dis
+import io
+import sys
+from contextlib import contextmanager
+from functools import cache
+from types import BuiltinFunctionType, FunctionType, ModuleType, SimpleNamespace
+from typing import TYPE_CHECKING, Any, Final
+
+from ._footprint import CONTAINERS, OPAQUE
+from ._hooks import is_programs_file
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+    from types import CodeType, FrameType
+
+    from ._footprint import Tracker
+
+_CLOSURE_LOADS: Final = ("LOAD_DEREF", "LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_DEREF")
+_CLOSURE_STORES: Final = ("STORE_DEREF", "DELETE_DEREF")
+_GLOBAL_LOADS: Final = ("LOAD_GLOBAL", "LOAD_NAME")
+_GLOBAL_STORES: Final = ("STORE_GLOBAL", "DELETE_GLOBAL")
+_OF_CONTAINERS: Final = frozenset(
+    name for kind in (*CONTAINERS, *OPAQUE, io.BytesIO, io.StringIO) for name in dir(kind)
+) | {"__next__"}
+_CODE: Final = (FunctionType, BuiltinFunctionType, ModuleType, type)
+
+
+class Line:
+    """What a line of source does with variables."""
+
+    __slots__ = ("closure_loads", "closure_stores", "global_loads", "global_stores", "local_loads")
+
+    def __init__(self) -> None:
+        self.local_loads: set[str] = set()
+        self.closure_loads: set[str] = set()
+        self.closure_stores: set[str] = set()
+        self.global_loads: set[str] = set()
+        self.global_stores: set[str] = set()
+
+    def add(self, operation: str, name: Any) -> None:
+        """Note what one instruction does."""
+        if operation in _CLOSURE_LOADS:
+            self.closure_loads.add(name)
+        elif operation in _CLOSURE_STORES:
+            self.closure_stores.add(name)
+        elif operation in _GLOBAL_LOADS:
+            self.global_loads.add(name)
+        elif operation in _GLOBAL_STORES:
+            self.global_stores.add(name)
+        elif operation.startswith("LOAD_FAST"):
+            self.local_loads.update((name,) if isinstance(name, str) else name)
+
+    @property
+    def matters(self) -> bool:
+        """Whether there is anything to be looked at."""
+        return any(getattr(self, kind) for kind in self.__slots__)
+
+
+@cache
+def lines_of(code: CodeType) -> dict[int, Line]:
+    """Return what the lines of a function do with variables."""
+    lines: dict[int, Line] = {}
+    number = code.co_firstlineno
+    instructions = list(dis.get_instructions(code))
+    for instruction, after in zip(instructions, [*instructions[1:], None], strict=True):
+        if instruction.positions is not None and instruction.positions.lineno is not None:
+            number = instruction.positions.lineno
+        if not _only_asks(instruction, after):
+            lines.setdefault(number, Line()).add(instruction.opname, instruction.argval)
+    return {number: line for number, line in lines.items() if line.matters}
+
+
+def _only_asks(load: dis.Instruction, after: dis.Instruction | None) -> bool:
+    """Whether a local is loaded for an attribute that no list, dictionary or the like has."""
+    return (
+        load.opname.startswith("LOAD_FAST")
+        and isinstance(load.argval, str)
+        and after is not None
+        and after.opname in ("LOAD_ATTR", "LOAD_METHOD", "STORE_ATTR")
+        and after.argval not in _OF_CONTAINERS
+    )
+
+
+def look(tracker: Tracker, frame: FrameType, line: Line) -> None:
+    """Note what a line is about to do."""
+    file = frame.f_code.co_filename
+    local = frame.f_locals
+    for name in line.local_loads:
+        tracker.see_held(local.get(name))
+    for name in line.closure_loads:
+        if not isinstance(local.get(name), _CODE):
+            tracker.touch_name(file, name, write=False)
+            tracker.see_held(local.get(name), file, name)
+    for name in line.closure_stores:
+        # The first value a function gives to a variable of its own is seen by nobody yet.
+        if name in local or name in frame.f_code.co_freevars:
+            tracker.touch_name(file, name, write=True)
+    for name in line.global_loads:
+        value = frame.f_globals.get(name)
+        if value is SimpleNamespace:
+            tracker.notes.add("a SimpleNamespace, which cannot be hooked; a class of its own can")
+        if name in frame.f_globals and not isinstance(value, _CODE):
+            tracker.touch_name(file, name, write=False)
+            tracker.see_held(value, file, name)
+    for name in line.global_stores:
+        tracker.touch_name(file, name, write=True)
+
+
+if sys.version_info >= (3, 12):
+
+    @contextmanager
+    def variables(tracker: Tracker) -> Generator[None]:
+        """Look at each line of the program, and tell the tracker."""
+        monitoring = sys.monitoring
+        tool = next((i for i in (4, 3, 2, 0, 1, 5) if monitoring.get_tool(i) is None), None)
+        if tool is None:
+            tracker.notes.add("variables are not watched, as sys.monitoring has no place left")
+            yield
+            return
+
+        def see_line(code: CodeType, number: int) -> Any:
+            line = lines_of(code).get(number) if is_programs_file(code.co_filename) else None
+            if line is None:
+                return monitoring.DISABLE
+            if tracker.accesses is not None:
+                look(tracker, sys._getframe(1), line)
+            return None
+
+        monitoring.use_tool_id(tool, "aiopde.testing")
+        try:
+            monitoring.register_callback(tool, monitoring.events.LINE, see_line)
+            monitoring.set_events(tool, monitoring.events.LINE)
+            monitoring.restart_events()
+            yield
+        finally:
+            monitoring.set_events(tool, 0)
+            monitoring.register_callback(tool, monitoring.events.LINE, None)
+            monitoring.free_tool_id(tool)
+
+else:
+
+    @contextmanager
+    def variables(tracker: Tracker) -> Generator[None]:
+        """Look at each line of the program, and tell the tracker."""
+        if sys.gettrace() is not None:
+            tracker.notes.add("variables are not watched, as something else traces (coverage?)")
+            yield
+            return
+
+        def see_call(frame: FrameType, event: str, arg: object) -> Callable[..., Any] | None:
+            code = frame.f_code
+            if not is_programs_file(code.co_filename) or not lines_of(code):
+                return None
+            return see_line
+
+        def see_line(frame: FrameType, event: str, arg: object) -> Callable[..., Any]:
+            if event == "line" and tracker.accesses is not None:
+                line = lines_of(frame.f_code).get(frame.f_lineno)
+                if line is not None:
+                    look(tracker, frame, line)
+            return see_line
+
+        sys.settrace(see_call)
+        try:
+            yield
+        finally:
+            sys.settrace(None)

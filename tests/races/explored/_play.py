@@ -1,0 +1,339 @@
+"""A small tree, actors that use it, and what must hold after every step any of them makes."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections import Counter
+from functools import partial
+from itertools import cycle
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+import anyio
+import pytest
+from anyio.lowlevel import checkpoint
+
+import aiopde
+from aiopde.testing import explore
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from types import TracebackType
+
+    from aiopde import File, Kernel, ProcDirEntry, ProcFile, ProcFS, ProcOps
+    from aiopde.testing import Race, Result
+
+    Scenario = Callable[[Any], Awaitable[object]]
+
+Test = TypeVar("Test", bound="Callable[..., object]")
+DATA = b"0123456789"
+STATES = ("live", "unlinked", "dying", "releasing", "gone")
+DYING, RELEASING, GONE = 2, 3, 4
+BACKENDS = ("asyncio", "trio")
+
+
+class Play:
+    """
+    Where one schedule is played: ``async with Play(race) as p:``, a ProcFS is then at ``p.proc``.
+
+    Leaving it waits for the actors, closes what they opened, leaves the ProcFS, and checks what
+    must hold after any race; what must hold after every step is checked after every step. The
+    letters are those of the contract's invariants.
+    """
+
+    proc: ProcFS
+
+    def __init__(self, race: Race, package: Any = aiopde) -> None:
+        self.race = race
+        self.package = package
+        # What is only for the checks is out of the explorer's sight: a namespace is a library's.
+        # Else nothing could be left out, since every step is written down here.
+        self.seen: Any = SimpleNamespace(
+            ended={},  # how the call of each actor ended: "ok", "EIO", "cancelled"
+            inside=Counter(),  # the handlers that run, by entry; releases apart
+            owed=Counter(),  # calls let in before the bias whose handlers had not begun by then
+            entries=[],
+            late=set(),  # entries created below what was gone, which the end of the tree sweeps
+            handles=[],
+            opened=set(),
+            released=Counter(),  # how often the release of a file has begun
+            over=set(),  # files whose release has ended
+            history={},
+        )
+        race.always(self.check_step, "an invariant of the contract")
+
+    async def __aenter__(self) -> Self:
+        self.proc = await self._begin_tree()
+        self._group = await anyio.create_task_group().__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        try:
+            await self._group.__aexit__(exc_type, exc, tb)
+            for handle in self.seen.handles:
+                await handle.aclose()
+            self.check_released()
+        finally:
+            await self._end_tree()
+        self.check_end()
+
+    async def _begin_tree(self) -> ProcFS:
+        proc: ProcFS = await self.package.ProcFS(hung_task_timeout=None).__aenter__()
+        return proc
+
+    async def _end_tree(self) -> None:
+        await self.proc.__aexit__(None, None, None)
+
+    # -- the tree -------------------------------------------------------------------------------
+
+    def ops(self, slow: str = "", quick: str = "") -> ProcOps:
+        """Make handlers: coroutines with a checkpoint in them, and plain functions."""
+        handlers: dict[str, Any] = {op: partial(self._slow, op) for op in slow.split()}
+        handlers |= {op: partial(self._quick, op) for op in quick.split()}
+        ops: ProcOps = self.package.ProcOps(**handlers)
+        return ops
+
+    def create(
+        self, name: str, slow: str = "", quick: str = "", *, parent: ProcDirEntry | None = None
+    ) -> ProcDirEntry:
+        """Create a file with such handlers."""
+        return self.know(self.proc.create(name, self.ops(slow, quick), parent=parent))
+
+    def mkdir(self, name: str) -> ProcDirEntry:
+        """Create a directory."""
+        return self.know(self.proc.mkdir(name))
+
+    def know(self, entry: ProcDirEntry) -> ProcDirEntry:
+        """Check this entry, too."""
+        self.seen.entries.append(entry)
+        if entry.parent.statistics().state == "gone":
+            self.seen.late.add(entry)
+        return entry
+
+    async def open(self, what: str | ProcDirEntry, flags: int = os.O_RDONLY) -> ProcFile:
+        """Open a file, which is closed at the end."""
+        file = await self.proc.open(what, flags)
+        self.seen.handles.append(file)
+        self.seen.opened.add(file.file)
+        return file
+
+    async def close(self, file: ProcFile) -> None:
+        """Close the last descriptor of a file: it returns after the release, whoever ran it."""
+        there = file.file
+        await file.aclose()
+        assert there in self.seen.over, "a close has returned before the release (I18)"
+
+    async def remove(self, entry: ProcDirEntry) -> None:
+        """Remove an entry: whoever's removal returns, first or not, finds it gone (B29)."""
+        await entry.remove()
+        assert entry.statistics().state == "gone"
+
+    async def _slow(self, op: str, file: File, *args: Any) -> Any:
+        self._begin(op, file)
+        try:
+            await checkpoint()
+        except anyio.get_cancelled_exc_class():
+            assert op != "release", "a release was cut short (A2)"
+            raise
+        finally:
+            self._end(op, file)
+        if op == "open":
+            self.seen.opened.add(file)
+        return _value(op, args)
+
+    def _quick(self, op: str, file: File, *args: Any) -> Any:
+        self._begin(op, file)
+        self._end(op, file)
+        return _value(op, args)
+
+    def _begin(self, op: str, file: File) -> None:
+        self._look(partial(self._check_begin, op, file))
+
+    def _check_begin(self, op: str, file: File) -> None:
+        entry = file.entry
+        state = entry.statistics().state
+        assert not self.seen.released[file], f"{op} runs on a file that was released (I15, I19)"
+        if op == "release":
+            assert state != "gone", "release runs after the removal (I8)"
+            assert file.in_use == 0, "release overlaps a call on that file (I19)"
+            assert file in (entry.open_files or ()), "released, and its record is gone (I14)"
+            self.seen.released[file] += 1
+        else:
+            if state not in {"live", "unlinked"}:
+                self.seen.owed[entry] -= 1
+                assert self.seen.owed[entry] >= 0, f"{op} was let in after the bias (I5)"
+            self.seen.inside[entry] += 1
+
+    def _end(self, op: str, file: File) -> None:
+        if op == "release":
+            self.seen.over.add(file)
+        else:
+            self.seen.inside[file.entry] -= 1
+
+    # -- the actors -----------------------------------------------------------------------------
+
+    def start(self, name: str, call: Callable[..., Awaitable[Any]], *args: Any) -> None:
+        """Let an actor make a call."""
+        self._group.start_soon(self._act, name, call, args, name=name)
+
+    async def _act(self, name: str, call: Callable[..., Awaitable[Any]], args: Any) -> None:
+        self.seen.ended[name] = "cancelled"
+        try:
+            await call(*args)
+        except OSError as exc:
+            self.seen.ended[name] = errno.errorcode[exc.errno or 0]
+        else:
+            self.seen.ended[name] = "ok"
+
+    def summary(self) -> str:
+        """Tell how each call ended: ``"reader EIO, remover ok"``."""
+        return ", ".join(f"{name} {end}" for name, end in sorted(self.seen.ended.items()))
+
+    # -- what must hold -------------------------------------------------------------------------
+
+    def check_step(self) -> None:
+        """Whoever is inside is counted, and what has begun to go never comes back."""
+        self._look(self._check_step)
+
+    def _look(self, check: Callable[[], object]) -> None:
+        # It looks at everything, so that else every step would depend on every other. A state
+        # that only lies between two steps which have nothing to do with each other may be missed
+        # now; what an actor meets is not.
+        look_away = getattr(self.race._run.watch, "look_away", None)
+        if look_away is None:
+            check()
+        else:
+            look_away(check)
+
+    def _check_step(self) -> None:
+        for entry in self.seen.entries:
+            numbers = entry.statistics()
+            now = (STATES.index(numbers.state), numbers.in_use, numbers.open_files)
+            self._compare(entry, self.seen.history.get(entry, (0, 0, 0)), now)
+            self.seen.history[entry] = now
+        there = [entry.ino for entry in self.seen.entries if entry.statistics().state != "gone"]
+        assert len(set(there)) == len(there), "two entries have one number (I33)"
+
+    def _compare(
+        self, entry: ProcDirEntry, before: tuple[int, int, int], now: tuple[int, int, int]
+    ) -> None:
+        state, inside, files = now
+        assert inside >= self.seen.inside[entry], "somebody inside is not counted (I3)"
+        assert state >= before[0], "what was going has come back (I1)"
+        if before[0] >= DYING:
+            assert inside <= before[1], "somebody was let in too late (I5)"
+        elif state >= DYING:
+            self.seen.owed[entry] = inside - self.seen.inside[entry]
+        if before[0] >= RELEASING:
+            assert files <= before[2], "a file was opened too late (I16)"
+        if state == GONE:
+            assert inside + files == 0, "gone too early (I7, I8)"
+            below = [e for e in self.seen.entries if e.parent is entry and e not in self.seen.late]
+            assert all(e.statistics().state == "gone" for e in below), "not the last (I28)"
+
+    def check_released(self) -> None:
+        """Every descriptor is closed: each open file was released, exactly once (I15)."""
+        assert self.seen.inside.total() == 0
+        for file in self.seen.opened:
+            if file.entry.ops.release is not None:
+                assert self.seen.released[file] == 1
+                assert file in self.seen.over
+
+    def check_end(self) -> None:
+        """The tree is left: everything is gone."""
+        assert [e.statistics().state for e in self.seen.entries] == ["gone"] * len(
+            self.seen.entries
+        )
+
+
+def _value(op: str, args: Any) -> Any:
+    if op == "read":
+        return DATA[args[1] : args[1] + args[0]]
+    if op == "write":
+        return len(args[0])
+    return {"poll": 1, "lseek": 0, "ioctl": 0}.get(op)
+
+
+class KernelPlay(Play):
+    """The same with modules: a Kernel is at ``p.kernel``."""
+
+    async def _begin_tree(self) -> ProcFS:
+        self.kernel: Kernel = self.package.Kernel(hung_task_timeout=None)
+        await self.kernel.__aenter__()
+        proc: ProcFS = self.kernel.proc
+        return proc
+
+    async def _end_tree(self) -> None:
+        await self.kernel.__aexit__(None, None, None)
+
+
+def run(
+    scenario: Scenario,
+    backend: Any,
+    victim: str = "",
+    kind: type[Play] = Play,
+    *,
+    package: Any = aiopde,
+    **options: Any,
+) -> Result:
+    """Explore a scenario, with the cancellation of one actor at each of its checkpoints."""
+
+    async def play(race: Race) -> str:
+        async with kind(race, package) as stage:
+            await scenario(stage)
+        return stage.summary()
+
+    cancel = (victim,) if victim else ()
+    return explore(play, backend=backend, cancel=cancel, track=tracked(package), **options)
+
+
+def tracked(package: Any) -> tuple[type, ...]:
+    """Return the classes whose attributes the tasks of a package share."""
+    return (
+        package._entry.ProcDirEntry,
+        package._entry.Children,
+        package._entry.InodeNumbers,
+        package._open_file.File,
+        package._removal.Removal,
+        package.ProcFS,
+        package.WaitQueue,
+    )
+
+
+def exhaust(
+    scenario: Scenario, backend: str, victim: str = "", kind: type[Play] = Play
+) -> set[str]:
+    """Run every schedule there is; return the ways in which the calls ended."""
+    result = run(scenario, backend, victim, kind, strategy="dpor", max_schedules=20_000)
+    result.raise_if_failed()
+    # All there is, but for what it was told not to look at: the namespace with our own notes.
+    assert result.verdict in {"exhaustive", "bounded (not every access can be seen)"}, str(result)
+    assert all("SimpleNamespace" in note for note in result.notes), result.notes
+    return {str(outcome) for outcome in result.outcomes}
+
+
+def everyone(*actors: str) -> Callable[[Test], Test]:
+    """
+    Mark a test to run undisturbed on both backends, and with each actor cancelled on one of them.
+
+    That both have the same schedules is shown by counting, in tests/testing; the time of another
+    exploration is better spent on another race.
+    """
+    undisturbed = [pytest.param(backend, "", id=f"{backend}-nobody") for backend in BACKENDS]
+    disturbed = [
+        pytest.param(backend, actor, id=f"{backend}-{actor}")
+        for actor, backend in zip(actors, cycle(BACKENDS), strict=False)
+    ]
+
+    def mark(test: Test) -> Test:
+        parametrize = pytest.mark.parametrize(("backend", "victim"), undisturbed + disturbed)
+        marked: Test = parametrize(test)
+        return marked
+
+    return mark

@@ -1,0 +1,75 @@
+"""Closes and a removal, in every order."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ._play import everyone, exhaust
+
+if TYPE_CHECKING:
+    from ._play import Play
+
+
+async def close_and_remove(p: Play) -> None:
+    entry = p.create("x", "read release")
+    file = await p.open(entry)
+    p.start("closer", p.close, file)
+    p.start("remover", p.remove, entry)
+
+
+async def read_close_and_remove(p: Play) -> None:
+    entry = p.create("x", "read release")
+    file = await p.open(entry)
+    p.start("closer", file.aclose)
+    p.start("reader", file.read, 3)
+    p.start("remover", p.remove, entry)
+
+
+async def two_closes_and_remove(p: Play) -> None:
+    entry = p.create("x", "release")
+    one, other = await p.open(entry), await p.open(entry)
+    p.start("first", p.close, one)
+    p.start("remover", p.remove, entry)
+    p.start("second", p.close, other)
+
+
+async def three_files_and_remove(p: Play) -> None:
+    entry = p.create("x", "", "release")
+    files = [await p.open(entry) for _ in range(3)]
+    p.start("closer", p.close, files[1])
+    p.start("remover", p.remove, entry)
+
+
+@everyone("closer", "remover")
+def test_one_of_them_releases_and_the_other_waits(backend: str, victim: str) -> None:
+    """
+    Release runs once, whoever comes first; both return after it has ended.
+    """
+    assert "closer ok, remover ok" in exhaust(close_and_remove, backend, victim)
+
+
+@everyone("closer", "reader", "remover")
+def test_a_close_under_a_read(backend: str, victim: str) -> None:
+    """
+    A file closed under a call is released when the call has left, by whoever is last.
+    """
+    seen = exhaust(read_close_and_remove, backend, victim)
+    for reader in ("ok", "EIO", "EBADF"):
+        assert f"closer ok, reader {reader}, remover ok" in seen
+
+
+@everyone("first", "second", "remover")
+def test_two_closes(backend: str, victim: str) -> None:
+    """
+    The list of open files may change while the removal goes through it.
+    """
+    seen = exhaust(two_closes_and_remove, backend, victim)
+    assert "first ok, remover ok, second ok" in seen
+
+
+@everyone("closer", "remover")
+def test_releases_that_wait_for_nothing(backend: str, victim: str) -> None:
+    """
+    The same with a release handler that is a plain function.
+    """
+    assert "closer ok, remover ok" in exhaust(three_files_and_remove, backend, victim)

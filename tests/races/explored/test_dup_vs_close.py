@@ -1,0 +1,53 @@
+"""Descriptors of one open file, given up in every order."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from anyio.lowlevel import checkpoint
+
+from ._play import everyone, exhaust
+
+if TYPE_CHECKING:
+    from ._play import Play
+
+
+async def two_descriptors(p: Play) -> None:
+    entry = p.create("x", "read release")
+    file = await p.open(entry)
+    other = file.dup()
+    p.seen.handles.append(other)
+    p.start("first", file.aclose)
+    p.start("reader", other.read, 3)
+    p.start("second", other.aclose)
+
+
+async def dup_and_close(p: Play) -> None:
+    entry = p.create("x", "release")
+    file = await p.open(entry)
+
+    async def dup() -> None:
+        await checkpoint()
+        p.seen.handles.append(file.dup())
+
+    p.start("closer", file.aclose)
+    p.start("dupper", dup)
+    p.start("remover", p.remove, entry)
+
+
+@everyone("first", "reader", "second")
+def test_the_last_one_releases(backend: str, victim: str) -> None:
+    """
+    Release runs once, after the last descriptor and the last call, whichever is later.
+    """
+    seen = exhaust(two_descriptors, backend, victim)
+    assert {"first ok, reader ok, second ok", "first ok, reader EBADF, second ok"} <= seen
+
+
+@everyone("closer", "dupper", "remover")
+def test_dup_comes_in_time_or_not(backend: str, victim: str) -> None:
+    """
+    A descriptor made before the last one is closed keeps the file; after that it is EBADF.
+    """
+    seen = exhaust(dup_and_close, backend, victim)
+    assert {"closer ok, dupper ok, remover ok", "closer ok, dupper EBADF, remover ok"} <= seen

@@ -1,0 +1,75 @@
+"""Two removals of one entry, in every order."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ._play import everyone, exhaust
+
+if TYPE_CHECKING:
+    from ._play import Play
+
+
+async def two_removes(p: Play) -> None:
+    entry = p.create("x", "read release")
+    await p.open(entry)
+    p.start("first", p.remove, entry)
+    p.start("second", p.remove, entry)
+
+
+async def read_and_two_removes(p: Play) -> None:
+    entry = p.create("x", "read", "release")
+    file = await p.open(entry)
+    p.start("reader", file.read, 3)
+    p.start("first", p.remove, entry)
+    p.start("second", p.remove, entry)
+
+
+async def four_removes(p: Play) -> None:
+    entry = p.create("x", "read", "release")
+    file = await p.open(entry)
+    p.start("reader", file.pread, 3, 0)
+    p.start("first", p.remove, entry)
+    p.start("second", p.remove, entry)
+    p.start("third", p.remove, entry)
+
+
+async def by_name_and_by_entry(p: Play) -> None:
+    entry = p.create("x", "release")
+    await p.open(entry)
+    p.start("by_name", p.proc.remove, "x")
+    p.start("by_entry", p.remove, entry)
+
+
+@everyone("first", "second")
+def test_both_return_when_it_is_gone(backend: str, victim: str) -> None:
+    """
+    The second remover joins the first; cancelling either leaves the removal going.
+    """
+    assert "first ok, second ok" in exhaust(two_removes, backend, victim)
+
+
+@everyone("reader", "first", "second")
+def test_both_wait_for_the_reader(backend: str, victim: str) -> None:
+    """
+    No wake-up of a remover is lost, however many wait (I36).
+    """
+    seen = exhaust(read_and_two_removes, backend, victim)
+    assert {"first ok, reader ok, second ok", "first ok, reader EIO, second ok"} <= seen
+
+
+@everyone()
+def test_however_many_wait(backend: str, victim: str) -> None:
+    """
+    All who wait for one removal are woken.
+    """
+    assert "first ok, reader ok, second ok, third ok" in exhaust(four_removes, backend, victim)
+
+
+@everyone("by_name", "by_entry")
+def test_by_name(backend: str, victim: str) -> None:
+    """
+    A removal by name joins the one under way, or finds that nothing has the name.
+    """
+    seen = exhaust(by_name_and_by_entry, backend, victim)
+    assert {"by_entry ok, by_name ok", "by_entry ok, by_name ENOENT"} <= seen

@@ -1,0 +1,62 @@
+"""Uses of a guard and its rundown, in every order."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from anyio.lowlevel import checkpoint
+
+from ._play import everyone, exhaust
+
+if TYPE_CHECKING:
+    from ._play import Play
+
+
+async def uses_and_rundown(p: Play, rundowns: tuple[str, ...] = ("rundown",)) -> None:
+    pool = p.package.UseCount("pool")
+    gone: list[str] = []
+
+    async def use(name: str) -> None:
+        async with pool:
+            assert not gone, "let in after the rundown (I5)"
+            p.seen.inside[name] += 1
+            try:
+                await checkpoint()
+                assert not gone, "the rundown has not waited (I9)"
+            finally:
+                p.seen.inside[name] -= 1
+
+    async def rundown(name: str) -> None:
+        await pool.rundown()
+        assert not p.seen.inside.total(), "the rundown has not waited (I9)"
+        gone.append(name)
+
+    p.race.always(lambda: pool.in_use >= p.seen.inside.total(), "who is inside is counted (I3)")
+    p.start("first", use, "first")
+    for name in rundowns:
+        p.start(name, rundown, name)
+    p.start("second", use, "second")
+
+
+async def uses_and_two_rundowns(p: Play) -> None:
+    await uses_and_rundown(p, ("one", "other"))
+
+
+@everyone("first", "rundown")
+def test_the_rundown_waits_for_those_inside(backend: str, victim: str) -> None:
+    """
+    Each use is let in or refused; the rundown returns after the last is out.
+    """
+    seen = exhaust(uses_and_rundown, backend, victim)
+    for first, second in (("ok", "ok"), ("ok", "EIO"), ("EIO", "ok"), ("EIO", "EIO")):
+        assert f"first {first}, rundown ok, second {second}" in seen
+
+
+@everyone()
+def test_both_rundowns_are_woken(backend: str, victim: str) -> None:
+    """
+    However many wait, all return after the last is out (I36).
+    """
+    seen = exhaust(uses_and_two_rundowns, backend, victim)
+    for first, second in (("ok", "ok"), ("ok", "EIO"), ("EIO", "ok"), ("EIO", "EIO")):
+        assert f"first {first}, one ok, other ok, second {second}" in seen

@@ -1,0 +1,75 @@
+"""A handler that waits for a condition, its waker and a removal, in every order."""
+
+from __future__ import annotations
+
+import select
+from typing import TYPE_CHECKING
+
+from anyio.lowlevel import checkpoint
+
+from ._play import everyone, exhaust
+
+if TYPE_CHECKING:
+    from aiopde import File
+
+    from ._play import Play
+
+
+async def wait_wake_and_remove(p: Play) -> None:
+    queue = p.package.WaitQueue()
+    ready: list[bool] = []
+
+    async def read(file: File, size: int, pos: int) -> bytes:
+        await file.wait_event(queue, lambda: ready)
+        return b"ready"
+
+    async def wake() -> None:
+        await checkpoint()
+        ready.append(True)
+        queue.wake_up()
+
+    entry = p.know(p.proc.create("x", p.package.ProcOps(read=read)))
+    file = await p.open(entry)
+    p.start("reader", file.read, 5)
+    p.start("remover", p.remove, entry)
+    p.start("waker", wake)
+
+
+async def poll_wake_and_remove(p: Play) -> None:
+    queue = p.package.WaitQueue()
+    ready: list[bool] = []
+
+    async def poll(file: File) -> int:
+        file.poll_wait(queue)
+        await checkpoint()
+        return select.POLLIN if ready else 0
+
+    async def wake() -> None:
+        ready.append(True)
+        queue.wake_up()
+        await checkpoint()
+
+    entry = p.know(p.proc.create("x", p.package.ProcOps(poll=poll)))
+    file = await p.open(entry)
+    p.start("poller", file.poll, select.POLLIN, None)
+    p.start("remover", p.remove, entry)
+    p.start("waker", wake)
+
+
+@everyone("reader", "remover", "waker")
+def test_the_handler_is_woken_by_either(backend: str, victim: str) -> None:
+    """
+    No wake-up is lost: neither the condition's nor the removal's.
+    """
+    seen = exhaust(wait_wake_and_remove, backend, victim)
+    for reader in ("ok", "EIO"):
+        assert f"reader {reader}, remover ok, waker ok" in seen
+
+
+@everyone("poller", "remover", "waker")
+def test_a_poll_that_sleeps_is_woken_by_either(backend: str, victim: str) -> None:
+    """
+    A poll without a timeout ends, whatever comes first, and asks again after a wake-up.
+    """
+    seen = exhaust(poll_wake_and_remove, backend, victim)
+    assert "poller ok, remover ok, waker ok" in seen

@@ -1,0 +1,180 @@
+"""Small programs of several tasks, to be explored: counted ones, and ones made at random."""
+
+from __future__ import annotations
+
+import asyncio
+from math import factorial
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import trio
+from anyio.lowlevel import checkpoint
+
+from aiopde.testing._variables import variables
+from aiopde.testing._dpor import Explorer
+from aiopde.testing._explorer import drive
+from aiopde.testing._footprint import Tracker
+from aiopde.testing._hooks import hooks
+from aiopde.testing._order import Order
+from aiopde.testing._run import Plan, Settings
+from aiopde.testing._strategies import Branches
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Collection, Hashable
+
+    from aiopde.testing._run import Execution, Lane, Search
+
+BACKENDS = ("asyncio", "trio")
+
+Op = tuple[str, str]
+"""What a task of a random program does in one step, and to which variable."""
+Program = list[list[Op]]
+
+
+def orders(tasks: int, checkpoints: int) -> int:
+    """How many orders there are of tasks with so many checkpoints each."""
+    steps = checkpoints + 1
+    return factorial(tasks * steps) // int(factorial(steps) ** tasks)
+
+
+def with_anyio(tasks: int, checkpoints: int) -> Callable[[], Awaitable[None]]:
+    async def task() -> None:
+        for _ in range(checkpoints):
+            await checkpoint()
+
+    async def scenario() -> None:
+        async with anyio.create_task_group() as tg:
+            for number in range(tasks):
+                tg.start_soon(task, name=f"t{number}")
+
+    return scenario
+
+
+def with_asyncio(tasks: int, checkpoints: int) -> Callable[[], Awaitable[None]]:
+    async def task() -> None:
+        for _ in range(checkpoints):
+            await asyncio.sleep(0)
+
+    async def scenario() -> None:
+        async with asyncio.TaskGroup() as tg:
+            for number in range(tasks):
+                tg.create_task(task(), name=f"t{number}")
+
+    return scenario
+
+
+def with_trio(tasks: int, checkpoints: int) -> Callable[[], Awaitable[None]]:
+    async def task() -> None:
+        for _ in range(checkpoints):
+            await trio.lowlevel.checkpoint()
+
+    async def scenario() -> None:
+        async with trio.open_nursery() as nursery:
+            for number in range(tasks):
+                nursery.start_soon(task, name=f"t{number}")
+
+    return scenario
+
+
+class Memory:
+    """What the tasks of a random program share."""
+
+    def __init__(self) -> None:
+        self.x = self.y = self.z = 0
+        self.event = anyio.Event()
+
+
+def scenario_of(program: Program) -> Callable[[], Awaitable[object]]:
+    """Make a scenario; it returns what is in memory at the end."""
+
+    async def scenario() -> object:
+        memory = Memory()
+        try:
+            async with anyio.create_task_group() as tg:
+                for number, ops in enumerate(program):
+                    tg.start_soon(_task, memory, ops, tg, name=f"t{number}")
+        except* ZeroDivisionError:
+            pass
+        return memory.x, memory.y, memory.z
+
+    return scenario
+
+
+async def _task(memory: Memory, ops: list[Op], tg: Any) -> None:
+    read = 0
+    for number, (op, name) in enumerate(ops):
+        if number:
+            await checkpoint()
+        if op == "read":
+            read += getattr(memory, name)
+        elif op == "write":
+            setattr(memory, name, 3 * read + number + len(ops))
+        elif op == "look":
+            # What the step touches next depends on what it finds.
+            if getattr(memory, name):
+                read += memory.y
+            else:
+                memory.z = 7
+        elif op == "set":
+            memory.event.set()
+        elif op == "wait":
+            await memory.event.wait()
+        elif op == "crash":
+            raise ZeroDivisionError
+        elif op == "spawn":
+            tg.start_soon(_task, memory, ops[number + 1 :], tg, name="child")
+            return
+        elif op == "cancel":
+            tg.cancel_scope.cancel()
+
+
+Met = dict[object, set["Hashable"]]
+"""The classes of equivalent executions that were met, and how those of each ended."""
+
+
+def all_classes(scenario: Any, backend: str, cancel: Collection[str] = ()) -> Met:
+    """Run every schedule, and tell the classes apart."""
+    branches = Branches()
+
+    def choose(ready: list[Lane], last: Lane | None) -> Lane | None:
+        return ready[0] if len(ready) == 1 else branches.choose(ready, last)
+
+    met: Met = {}
+    drive(scenario, _meet(met, choose, branches.advance), Settings(backend, cancel=cancel))
+    return met
+
+
+def _meet(met: Met, choose: Any, advance: Callable[[], bool]) -> Search:
+    tracker = Tracker()
+    with hooks(tracker), variables(tracker):
+        while True:
+            execution = yield Plan(choose, tracker)
+            order = Order(tracker.complete_events())
+            met.setdefault(order.equivalence_class(), set()).add(execution.outcome)
+            if not advance():
+                return ""
+
+
+def reduced_classes(
+    scenario: Any, backend: str, cancel: Collection[str] = ()
+) -> tuple[Met, list[Execution]]:
+    """Run what the reduced search runs; return the classes, and every execution."""
+    met: Met = {}
+    executions: list[Execution] = []
+    drive(scenario, _reduce(met, executions), Settings(backend, cancel=cancel))
+    return met, executions
+
+
+def _reduce(met: Met, executions: list[Execution]) -> Search:
+    tracker = Tracker()
+    explorer = Explorer(tracker)
+    with hooks(tracker), variables(tracker):
+        while True:
+            execution = yield Plan(explorer.choose, tracker)
+            executions.append(execution)
+            order = Order(tracker.complete_events())
+            if not execution.cut:
+                met.setdefault(order.equivalence_class(), set()).add(execution.outcome)
+            explorer.plan(order)
+            if not explorer.advance():
+                return ""

@@ -1,0 +1,94 @@
+"""Scenarios that other processes can import."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import anyio
+from anyio.lowlevel import checkpoint
+
+if TYPE_CHECKING:
+    from aiopde.testing import Race
+
+
+async def steps(tasks: int, checkpoints: int) -> None:
+    async def step() -> None:
+        for _ in range(checkpoints):
+            await checkpoint()
+
+    async with anyio.create_task_group() as tg:
+        for number in range(tasks):
+            tg.start_soon(step, name=f"t{number}")
+
+
+async def three_by_two() -> None:
+    """1680 schedules: 9! / (3!)³."""
+    await steps(3, 2)
+
+
+async def five_by_two() -> None:
+    """A big tree: 15! / (3!)⁵ = 168 168 000 schedules."""
+    await steps(5, 2)
+
+
+class OddError(Exception):
+    """One that cannot be pickled."""
+
+    def __init__(self, lock: object) -> None:
+        super().__init__("odd")
+        self.lock = lock
+
+    def __reduce__(self) -> str:
+        raise TypeError
+
+
+async def lost_update() -> None:
+    """Fails in some of its schedules, not in the first."""
+    count = 0
+
+    async def increment() -> None:
+        nonlocal count
+        await checkpoint()
+        value = count
+        await checkpoint()
+        count = value + 1
+
+    async with anyio.create_task_group() as tg:
+        for name in "abc":
+            tg.start_soon(increment, name=name)
+    if count != 3:
+        raise OddError(object())
+
+
+async def outcomes(race: Race) -> object:
+    """Ends in an object that cannot be pickled."""
+    order: list[str] = []
+
+    async def note(name: str) -> None:
+        await checkpoint()
+        race.touch(order, "order", write=True)
+        order.append(name)
+
+    async with anyio.create_task_group() as tg:
+        for name in "abc":
+            tg.start_soon(note, name, name=name)
+    return Outcome("".join(order))
+
+
+class Outcome:
+    """Equal by its name; refuses to be pickled."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __repr__(self) -> str:
+        return self.name
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Outcome) and self.name == other.name
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+    def __reduce__(self) -> str:
+        raise TypeError

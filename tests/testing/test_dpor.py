@@ -1,0 +1,112 @@
+"""One execution for each class of equivalent schedules: no class is missed, and none met twice."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from aiopde.testing import explore
+from tests.testing._guard import Guard, race_of
+from tests.testing._programs import (
+    BACKENDS,
+    Program,
+    all_classes,
+    reduced_classes,
+    scenario_of,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+
+def programs(*kinds: str) -> st.SearchStrategy[Program]:
+    op = st.tuples(st.sampled_from(kinds), st.sampled_from("xyz"))
+    # At most 90 orders: all of them are run, and more than once.
+    few = st.lists(st.lists(op, min_size=1, max_size=3), min_size=2, max_size=2)
+    short = st.lists(st.lists(op, min_size=1, max_size=2), min_size=3, max_size=3)
+    return st.one_of(few, short)
+
+
+def check(program: Program, backend: str, cancel: Collection[str] = ()) -> None:
+    scenario = scenario_of(program)
+    everything = all_classes(scenario, backend, cancel)
+    met, executions = reduced_classes(scenario, backend, cancel)
+    assert set(met) == set(everything)
+    assert met == everything
+    assert all(len(outcomes) == 1 for outcomes in everything.values())
+    assert len(met) == sum(not execution.cut for execution in executions)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+class TestRandomPrograms:
+    @settings(max_examples=15)
+    @given(program=programs("read", "write"))
+    def test_reads_and_writes(self, backend: str, program: Program) -> None:
+        """Each class of all schedules is met exactly once, and ends alike."""
+        check(program, backend)
+
+    @settings(max_examples=15)
+    @given(program=programs("read", "write", "look"))
+    def test_what_is_touched_depends_on_what_was_read(self, backend: str, program: Program) -> None:
+        """Also where a step touches something else once it comes first: wakeup trees fail here."""
+        check(program, backend)
+
+    @settings(max_examples=15)
+    @given(program=programs("read", "write", "look", "set", "wait"))
+    def test_events(self, backend: str, program: Program) -> None:
+        """Also where tasks wake others, or wait for ever."""
+        check(program, backend)
+
+    @settings(max_examples=15)
+    @given(program=programs("write", "look", "crash", "cancel", "spawn"))
+    def test_crashes_cancellations_and_spawns(self, backend: str, program: Program) -> None:
+        """Also where a task crashes, which cancels the others, cancels all, or starts another."""
+        check(program, backend)
+
+    @settings(max_examples=15)
+    @given(program=programs("write", "look", "read"))
+    def test_a_cancellation_as_a_choice(self, backend: str, program: Program) -> None:
+        """Also where a cancellation may come to a task at any of its checkpoints."""
+        check(program[:2], backend, ["t0"])
+
+
+def test_wakeup_trees_would_lose_a_class() -> None:
+    """The smallest program found on which they did, as one task looks before it writes."""
+    look, write = "look", "write"
+    check(
+        [[(look, "x"), (look, "x"), (look, "y")], [(write, "x"), (write, "x")], [(look, "z")]],
+        "trio",
+    )
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+class TestTheGuard:
+    def test_the_space_of_s(self, backend: str) -> None:
+        """Two readers, a remover, a closer: 658 schedules, 92 classes, at most 100 executions."""
+        result = explore(race_of(Guard), backend=backend, strategy="dpor")
+        assert result.verdict == "exhaustive"
+        assert result.schedules - result.blocked == 92
+        assert result.blocked <= 3
+
+    def test_two_entries(self, backend: str) -> None:
+        """What two entries do does not depend on each other: 12 classes times 12."""
+        scenario = race_of(Guard, readers=1, entries=2)
+        result = explore(scenario, backend=backend, strategy="dpor")
+        assert result.schedules - result.blocked == 144
+        assert result.schedules <= 170
+
+    def test_every_outcome_is_reached(self, backend: str) -> None:
+        """What the reduced search sees is what the full one sees."""
+        reduced = explore(race_of(Guard), backend=backend, strategy="dpor")
+        full = explore(race_of(Guard), backend=backend, strategy="dfs")
+        assert full.schedules == 658
+        assert set(reduced.outcomes) == set(full.outcomes)
+
+    def test_a_cancellation_at_every_checkpoint_of_a_reader(self, backend: str) -> None:
+        """All of that with a cancellation of one reader anywhere: at most 300 executions."""
+        result = explore(race_of(Guard), backend=backend, strategy="dpor", cancel=["r0"])
+        assert result.verdict == "exhaustive"
+        assert result.schedules <= 300
+        assert result.failure is None

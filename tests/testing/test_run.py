@@ -1,0 +1,285 @@
+"""Executions: every order is reached once, failures are seen, a schedule can be replayed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import pytest
+from anyio.lowlevel import checkpoint
+
+from aiopde.testing import RaceFoundError, explore
+from tests.testing._guard import MUTANTS, race_of
+from tests.testing._programs import BACKENDS, orders, with_anyio, with_asyncio, with_trio
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from aiopde.testing import Race
+
+KINDS: list[tuple[str, Callable[[int, int], Any]]] = [
+    ("asyncio", with_asyncio),
+    ("asyncio", with_anyio),
+    ("trio", with_trio),
+    ("trio", with_anyio),
+]
+IDS = ["asyncio", "anyio on asyncio", "trio", "anyio on trio"]
+
+backends = pytest.mark.parametrize("backend", BACKENDS)
+
+
+class TestCompleteControl:
+    @pytest.mark.parametrize(("backend", "make"), KINDS, ids=IDS)
+    @pytest.mark.parametrize(("tasks", "checkpoints"), [(2, 2), (2, 4), (3, 2), (1, 3)])
+    def test_every_order_once(self, backend: str, make: Any, tasks: int, checkpoints: int) -> None:
+        """a tasks of k checkpoints have exactly (a(k+1))! / ((k+1)!)^a schedules."""
+        result = explore(make(tasks, checkpoints), backend=backend, strategy="dfs")
+        assert result.verdict == "exhaustive"
+        assert result.schedules == orders(tasks, checkpoints)
+
+    @pytest.mark.parametrize(("backend", "make"), KINDS, ids=IDS)
+    def test_delays_without_bound_are_every_order(self, backend: str, make: Any) -> None:
+        """Enough delays reach each of them, and each once."""
+        result = explore(make(3, 2), backend=backend, strategy="delay:99")
+        assert (result.verdict, result.schedules) == ("exhaustive", orders(3, 2))
+
+
+@backends
+class TestFailures:
+    def test_an_exception(self, backend: str) -> None:
+        """What a task raises is reported without the groups around it."""
+
+        async def scenario() -> None:
+            async with anyio.create_task_group() as tg:
+                tg.start_soon(_divide)
+
+        failure = explore(scenario, backend=backend).failure
+        assert failure is not None
+        assert (failure.kind, failure.message) == ("exception", "ZeroDivisionError: by zero")
+
+    def test_an_invariant_after_any_step(self, backend: str) -> None:
+        """What always holds is looked at after each step; the schedule ends there."""
+
+        async def scenario(race: Race) -> None:
+            values: list[int] = []
+
+            async def add(value: int) -> None:
+                values.append(value)
+                await checkpoint()
+                values.append(value)
+
+            race.always(lambda: values != [1, 2, 2], "never 1 2 2")
+            async with anyio.create_task_group() as tg:
+                tg.start_soon(add, 1, name="one")
+                tg.start_soon(add, 2, name="two")
+
+        failure = explore(scenario, backend=backend).failure
+        assert failure is not None
+        assert failure.kind == "invariant"
+        assert "never 1 2 2" in failure.message
+        assert str(failure.schedule) == "one.two*2"
+
+    def test_a_deadlock_says_who_waits_for_what(self, backend: str) -> None:
+        """Two tasks and two locks: found, with each task's stack."""
+
+        async def both(first: anyio.Lock, second: anyio.Lock) -> None:
+            async with first, second:
+                pass
+
+        async def scenario() -> None:
+            a, b = anyio.Lock(), anyio.Lock()
+            async with anyio.create_task_group() as tg:
+                tg.start_soon(both, a, b, name="ab")
+                tg.start_soon(both, b, a, name="ba")
+
+        failure = explore(scenario, backend=backend).failure
+        assert failure is not None
+        assert failure.kind == "deadlock"
+        assert [waiter.task for waiter in failure.waiting] == ["main", "ab", "ba"]
+        assert "Lock" in failure.waiting[1].what
+        assert failure.waiting[1].stack
+
+    def test_a_livelock(self, backend: str) -> None:
+        """A loop that nobody ends is told from one that ends once others get their turn."""
+
+        async def scenario() -> None:
+            while True:
+                await checkpoint()
+
+        failure = explore(scenario, backend=backend, max_steps=50).failure
+        assert failure is not None
+        assert failure.kind == "livelock"
+
+    def test_a_loop_that_others_end_is_no_livelock(self, backend: str) -> None:
+        """Turn and turn about, the flag is set; the verdict says that loops were cut short."""
+
+        async def scenario() -> None:
+            done = anyio.Event()
+
+            async def poll() -> None:
+                while not done.is_set():
+                    await checkpoint()
+
+            async def finish() -> None:
+                done.set()
+
+            async with anyio.create_task_group() as tg:
+                tg.start_soon(poll)
+                tg.start_soon(finish)
+
+        result = explore(scenario, backend=backend, max_steps=30, strategy="dpor", max_schedules=99)
+        assert result.failure is None
+        assert result.verdict != "exhaustive"
+
+    def test_what_is_not_deterministic(self, backend: str) -> None:
+        """The same schedule that goes another way is told, with the first step that differs."""
+        runs = 0
+
+        async def scenario() -> None:
+            nonlocal runs
+            runs += 1
+            async with anyio.create_task_group() as tg:
+                tg.start_soon(checkpoint, name="a")
+                tg.start_soon(checkpoint, name="b" if runs % 2 else "c")
+
+        failure = explore(scenario, backend=backend, strategy="dfs").failure
+        assert failure is not None
+        assert failure.kind == "nondeterminism"
+        assert "b, a, and now c, a" in failure.message
+
+    def test_the_next_execution_is_not_harmed(self, backend: str) -> None:
+        """A deadlock in a shielded wait is cleared away, and the search goes on."""
+
+        async def scenario() -> None:
+            event = anyio.Event()
+
+            async def wait() -> None:
+                with anyio.CancelScope(shield=True):
+                    await event.wait()
+
+            async with anyio.create_task_group() as tg:
+                tg.start_soon(wait)
+                tg.start_soon(checkpoint)
+
+        result = explore(scenario, backend=backend, strategy="dfs", keep_going=True)
+        assert result.failures == result.schedules > 1
+
+    def test_an_interrupt_ends_the_search(self, backend: str) -> None:
+        """Ctrl-C is no failure of the scenario."""
+
+        async def scenario() -> None:
+            await checkpoint()
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            explore(scenario, backend=backend)
+
+    def test_an_exit_is_a_failure(self, backend: str) -> None:
+        """A task that wants to end the process does not end the search."""
+
+        async def leave() -> None:
+            raise SystemExit(3)
+
+        async def scenario() -> None:
+            async with anyio.create_task_group() as tg:
+                tg.start_soon(leave)
+
+        failure = explore(scenario, backend=backend).failure
+        assert failure is not None
+        assert failure.message == "SystemExit: 3"
+
+    def test_raise_if_failed(self, backend: str) -> None:
+        """What was found is raised with the scenario's own exception as its cause."""
+
+        result = explore(_divide, backend=backend)
+        with pytest.raises(RaceFoundError) as caught:
+            result.raise_if_failed()
+        assert isinstance(caught.value.__cause__, ZeroDivisionError)
+        explore(checkpoint, backend=backend).raise_if_failed()
+
+
+async def _divide() -> None:
+    await checkpoint()
+    msg = "by zero"
+    raise ZeroDivisionError(msg)
+
+
+class TestTime:
+    @backends
+    def test_sleeps_jump_and_tie(self, backend: str) -> None:
+        """No real time passes; who sleeps equally long wakes in any order, others do not."""
+
+        async def sleep(seconds: float, woken: list[float]) -> None:
+            await anyio.sleep(seconds)
+            assert anyio.current_time() == seconds
+            woken.append(seconds)
+
+        async def scenario() -> object:
+            woken: list[float] = []
+            async with anyio.create_task_group() as tg:
+                for number, seconds in enumerate((3600, 60, 60)):
+                    tg.start_soon(sleep, seconds, woken, name=f"s{number}")
+            return tuple(woken)
+
+        result = explore(scenario, backend=backend, strategy="dfs")
+        assert set(result.outcomes) == {(60, 60, 3600)}
+        assert result.schedules == 6 * 2
+
+    @backends
+    def test_a_deadline(self, backend: str) -> None:
+        """A timeout fires when nobody else can move, and not before."""
+
+        async def scenario() -> object:
+            with anyio.move_on_after(5) as scope:
+                await anyio.sleep_forever()
+            return scope.cancelled_caught, anyio.current_time()
+
+        assert set(explore(scenario, backend=backend).outcomes) == {(True, 5)}
+
+
+class TestReplay:
+    @pytest.mark.parametrize("mutant", sorted(set(MUTANTS) - {"M6"}))
+    @backends
+    def test_a_failing_schedule_fails_again_everywhere(self, backend: str, mutant: str) -> None:
+        """Its string replays the failure on the loop it was found on, and on the other."""
+        scenario = race_of(MUTANTS[mutant], readers=3 if mutant == "M9" else 2)
+        found = explore(scenario, backend=backend, shrink=False).failure
+        assert found is not None
+        for other in BACKENDS:
+            again = explore(scenario, backend=other, replay=str(found.schedule)).failure
+            assert again is not None
+            assert again.key == found.key
+            if other == backend:
+                assert again.schedule == found.schedule
+
+    @backends
+    def test_a_schedule_that_does_not_fit(self, backend: str) -> None:
+        """Says at which choice, and who could have moved."""
+        failure = explore(with_anyio(2, 1), backend=backend, replay="t0.nobody").failure
+        assert failure is not None
+        assert failure.kind == "nondeterminism"
+        assert "choice 2 of the schedule is nobody" in failure.message
+
+
+class TestNames:
+    @backends
+    def test_tasks_of_one_name(self, backend: str) -> None:
+        """The second is numbered, and what a task starts has its name before it."""
+
+        async def child() -> None:
+            await checkpoint()
+
+        async def parent() -> None:
+            async with anyio.create_task_group() as tg:
+                tg.start_soon(child)
+
+        async def scenario() -> None:
+            async with anyio.create_task_group() as tg:
+                tg.start_soon(parent)
+                tg.start_soon(parent)
+            raise ZeroDivisionError
+
+        failure = explore(scenario, backend=backend, shrink=False).failure
+        assert failure is not None
+        names = {step.task for step in failure.steps}
+        assert names == {"main", "parent", "parent-2", "parent/child", "parent-2/child"}

@@ -68,7 +68,7 @@ class Ground:
         self.mounts: list[Mount] = []
         self.news: list[CountedQueue] = []
         """Of each thread that tells the kernel something: what it is to tell."""
-        self.worker: Worker
+        self.worker = Worker(self.root)
 
     async def mount(self, proc: ProcFS, name: str, stack: AsyncExitStack) -> None:
         """Mount the tree, and have each request served in the name of its caller."""
@@ -110,6 +110,13 @@ class Ground:
         for mounted in self.mounts:
             CDLL(None).umount2(mounted.path.encode(), _MNT_FORCE)
 
+    async def tidy(self) -> None:
+        """Leave nothing behind."""
+        self.worker.end()
+        with anyio.CancelScope(shield=True):
+            await anyio.to_thread.run_sync(self.worker.wait)
+        shutil.rmtree(self.root)
+
 
 def _telling(kernel: Kernel, operation: Any) -> Callable[..., Any]:
     async def tell(answer: Coroutine[Any, Any, bytes]) -> bytes:
@@ -130,18 +137,14 @@ async def ground(proc: ProcFS, names: Iterable[str]) -> AsyncGenerator[Ground]:
     """Mount a tree under these names, and abort the mounts if it takes too long."""
     made = Ground()
     guard = threading.Timer(SECONDS_TO_HANG, made.abort)
-    try:
-        async with AsyncExitStack() as stack:
-            for name in names:
-                await made.mount(proc, name, stack)
-            made.worker = Worker(made.root)
-            guard.start()
-            try:
-                yield made
-            finally:
-                made.worker.end()
-        with anyio.CancelScope(shield=True):
-            await anyio.to_thread.run_sync(made.worker.wait)
-    finally:
-        guard.cancel()
-        shutil.rmtree(made.root)
+    async with AsyncExitStack() as stack:
+        # Last, when the mounts are gone, and have let go who was still waiting for an answer.
+        stack.push_async_callback(made.tidy)
+        for name in names:
+            await made.mount(proc, name, stack)
+        guard.start()
+        try:
+            yield made
+        finally:
+            guard.cancel()
+            made.worker.end()

@@ -46,10 +46,9 @@ class Line:
     async def receive(self) -> Any:
         """Wait for a message; None: there is nobody any more."""
         await anyio.wait_readable(self.socket)
-        try:
+        text = b""
+        with suppress(ConnectionResetError):  # it has died before it read what it was sent
             text = self.socket.recv(_MESSAGE)
-        except ConnectionResetError:
-            return None
         return json.loads(text) if text else None
 
     def ready(self) -> bool:
@@ -104,8 +103,7 @@ class Remote(Actor):
         """Send its thread a signal."""
         self.killed = self.killed or number == signal.SIGKILL
         self.dying = self.dying or self.killed
-        if not readable(self.pidfd):
-            _tgkill(self.pid, self.tid, number)
+        _tgkill(self.pid, self.tid, number)
 
     def ready(self) -> bool:
         """Tell whether it has answered."""
@@ -124,9 +122,8 @@ class Remote(Actor):
         state = lines["State"][0]
         if state == "T" and not self.dying:
             return "stopped"
-        if state not in "SD" or call in {_SYS_FUTEX, "running"}:
-            return ""
-        if self.dying and place not in _HELD_UP:
+        goes_on = state not in "SD" or call in {_SYS_FUTEX, "running"}
+        if goes_on or (self.dying and place not in _HELD_UP):
             return ""
         return lines["voluntary_ctxt_switches"] + lines["nonvoluntary_ctxt_switches"]
 
@@ -193,6 +190,7 @@ class Worker:
             with suppress(ProcessLookupError):
                 signal.pidfd_send_signal(pidfd, signal.SIGKILL)
             os.close(pidfd)
+        self._pidfds.clear()
         for line in self._lines:
             line.socket.close()
 

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import os
+from errno import ECONNABORTED
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
+import anyio
+import anyio.to_thread
 import pytest
 
+from aiopde import File, ProcFS, ProcOps
 from aiopde.fuse._notifier import Notifier
 from aiopde.fuse._operations import Operations
 from aiopde.fuse._session import Session
 from tests.conformance import __main__ as command
+from tests.conformance._ground import ground
 from tests.conformance._judge import judge
 from tests.conformance._mount import MOUNTED, SHIPPED
 from tests.conformance._mount_rules import MECHANISMS
 from tests.conformance._overlay import Overlay
 from tests.conformance._scenario import load
 from tests.fuse.harness import needs_mount
+from tests.helpers import refused
 from tests.test_conformance import NO_OVERLAY, OVERLAY, RECORDINGS, SCRIPTS, script
 
 if TYPE_CHECKING:
@@ -131,7 +137,49 @@ class TestFails:
         assert verdict.failure.startswith("step ")
 
 
+class TestGround:
+    async def test_guard(self) -> None:
+        """
+        What hangs is let go with an error.
+        """
+
+        async def read(file: File, size: int, pos: int) -> Any:
+            inside.set()
+            await anyio.sleep_forever()
+
+        async def use() -> None:
+            with refused(ECONNABORTED):
+                await anyio.Path(there.root / "proc/x").read_bytes()
+            let_go.set()
+
+        inside, let_go = anyio.Event(), anyio.Event()
+        async with ProcFS() as proc, ground(proc, ["proc"]) as there:
+            proc.create("x", ProcOps(read=read))
+            async with anyio.create_task_group() as tg:
+                tg.start_soon(use)
+                await inside.wait()
+                await anyio.to_thread.run_sync(there.abort)
+                await let_go.wait()
+
+
 class TestCommand:
+    def test_needs_root(self, capsys: pytest.CaptureFixture[str]) -> None:
+        """
+        Anybody else is told so in one line.
+        """
+        with patch("os.geteuid", return_value=1), pytest.raises(SystemExit) as caught:
+            command.main(["--mount", "a01"])
+        assert caught.value.code == 2
+        assert "only root" in capsys.readouterr().err
+
+    def test_needs_the_device(self, capsys: pytest.CaptureFixture[str]) -> None:
+        """
+        So is who has no FUSE.
+        """
+        with patch("os.open", side_effect=FileNotFoundError(2, "no")), pytest.raises(SystemExit):
+            command.main(["--mount", "a01"])
+        assert "no usable /dev/fuse: no" in capsys.readouterr().err
+
     def test_plays_by_the_beginning_of_a_name(self, capsys: pytest.CaptureFixture[str]) -> None:
         """
         What is skipped is told with the reason, as it is without a mount.

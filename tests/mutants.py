@@ -27,7 +27,7 @@ ROOT: Final = Path(__file__).parent.parent
 AT_ONCE: Final = 2
 SECONDS: Final = 90
 """A mutant that hangs has been noticed, too."""
-TESTS: Final = ("tests/races", "tests/properties")
+TESTS: Final = ("tests/test_fast.py", "tests/races", "tests/properties")
 
 
 class Mutant(NamedTuple):
@@ -247,13 +247,6 @@ MUTANTS: Final = (
         "_removal.py",
         "        try:\n            while file is not None:\n",
         "        try:\n            for file in entry.open_files[::-1]:\n",
-    ),
-    Mutant(
-        "remover: an error stops the releases",
-        "_removal.py",
-        "                    if awaited:\n                        await release(file)\n",
-        "                    if awaited:\n                        await release(file)\n"
-        "                        if self._failures:\n                            break\n",
     ),
     Mutant(
         "close: a quick one forgets that calls are inside",

@@ -69,6 +69,37 @@ class TestOpen:
                     await proc.open(path)
             assert (await proc.open("")).entry is proc.root
 
+    async def test_what_is_going(self, fast: bool) -> None:
+        """
+        What has its name still, but is shut already, is not found.
+        """
+        handlers = Handlers()
+        handlers.hold_up("read")
+        proc, may_leave = ProcFS(fast_acquire=fast), anyio.Event()
+
+        async def live() -> None:
+            async with proc:
+                for name in ("a", "b"):
+                    create(proc, handlers.ops("read"), name)
+                await may_leave.wait()
+
+        async with anyio.create_task_group() as tg:
+            await start(tg, live)
+            file = await proc.open("a")
+            reader = await start(tg, file.read)
+            may_leave.set()
+            await all_blocked()
+            assert proc.root.children.get("b") is not None
+            with refused(ENOENT):
+                proc.lookup("b")
+            for call in (proc.open, proc.read_bytes):
+                with refused(ENOENT):
+                    await call("b")
+            handlers.let_go("read")
+            await all_blocked()
+            assert reader.result == b"content"
+            await file.aclose()
+
     async def test_links_and_killable_entries(self, fast: bool) -> None:
         """
         What needs more than the short way is opened all the same.

@@ -55,6 +55,7 @@ if TYPE_CHECKING:
 
 # A symlink at the end is not followed then, so that a dangling one exists already.
 _MAKE_NEW: Final = os.O_CREAT | os.O_EXCL
+_O_DIRECT: Final = getattr(os, "O_DIRECT", 0)  # not on every system
 
 
 # So long a name has not too many bytes, whatever it is made of.
@@ -764,8 +765,8 @@ class ProcFS:
             EntryRemovedError: ``ENOENT``: the entry's removal has begun.
             OSError: Those of :meth:`lookup`; ``EACCES``: the mode bits forbid it; ``EISDIR``: a
                 directory cannot be written; ``ENOTDIR``: *flags* want a directory; ``ELOOP``:
-                they forbid to follow a symlink; ``EEXIST``: they want it not to exist; whatever
-                the open handler raised.
+                they forbid to follow a symlink; ``EEXIST``: they want it not to exist;
+                ``EINVAL``: they have ``O_DIRECT``; whatever the open handler raised.
 
         Linux: ``proc_reg_open``.
         """
@@ -822,7 +823,12 @@ class ProcFS:
         entry = await self._arrive(path, follow_symlinks=follow, cred=cred, dir_fd=dir_fd)
         if flags != os.O_RDONLY or cred is not ROOT or not stat.S_ISREG(entry.type):
             _may_open(entry, flags, cred)
-        return await open_entry(entry, flags)
+        file = await open_entry(entry, flags)
+        if flags & _O_DIRECT and not flags & os.O_PATH:
+            # After the open handler, and so with a release: do_dentry_open() comes to it last.
+            await file.aclose()
+            raise error(EINVAL, entry.path, "nothing here is cached: leave O_DIRECT out")
+        return file
 
     def _usual(self, path: object, dir_fd: ProcFile | None = None) -> ProcDirEntry | None:
         """Find an entry that is nothing special by a path that is nothing special, or None."""

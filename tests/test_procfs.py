@@ -517,6 +517,25 @@ class TestOpening:
                 with refused(EIO):
                     await file.write(b"")
 
+    @pytest.mark.parametrize("path", ["x", "d"])
+    async def test_nothing_is_read_directly(self, path: str) -> None:
+        """
+        O_DIRECT is refused, after the open handler: so what that opened is released.
+        """
+        calls: list[str] = []
+        ops = ProcOps(
+            open=lambda file: calls.append("open"), release=lambda file: calls.append("release")
+        )
+        async with ProcFS() as proc:
+            entry = proc.create("x", ops)
+            proc.mkdir("d")
+            with refused(EINVAL):
+                await proc.open(path, os.O_RDONLY | os.O_DIRECT)
+            assert calls == (["open", "release"] if path == "x" else [])
+            assert entry.statistics().open_files == 0
+            async with await proc.open(path, os.O_PATH | os.O_DIRECT):
+                pass
+
     async def test_a_path_descriptor_needs_no_rights(self) -> None:
         """
         O_PATH asks for the way to it only.

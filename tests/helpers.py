@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+SLACK = 3
+"""Seconds that a busy machine may add to what is promised within a time."""
+
 
 @contextmanager
 def refused(errno: int) -> Generator[pytest.ExceptionInfo[OSError]]:
@@ -72,6 +75,12 @@ class Call(Generic[T]):
 
     def cancel(self) -> None:
         self._scope.cancel()
+
+
+async def wait_until(condition: Callable[[], object]) -> None:
+    """Wait for what only time brings, however slow the machine is; what hangs is ended anyway."""
+    while not condition():  # noqa: ASYNC110  there is no event of it
+        await anyio.sleep(0.005)
 
 
 async def all_blocked() -> None:

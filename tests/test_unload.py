@@ -11,7 +11,7 @@ import pytest
 from anyio import CancelScope, create_task_group
 
 from aiopde import File, Kernel, ModuleState, ProcOps, RemovalTimeoutError, _watch, this_module
-from tests.helpers import Call, Handlers, all_blocked, refused, start
+from tests.helpers import SLACK, Call, Handlers, all_blocked, refused, start, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -90,7 +90,7 @@ class TestDeadlock:
             began = anyio.current_time()
             tg.start_soon(reader.run, name="reader")
             await module.wait_gone()
-            assert anyio.current_time() - began < 1
+            assert anyio.current_time() - began < 1 + SLACK
             with refused(EDEADLK) as caught:
                 _ = children[0].result
             assert str(caught.value).splitlines()[1:] == [
@@ -233,7 +233,7 @@ class TestGrace:
             module = await kernel.insmod(stuck_exit(may_go), "m")
             with pytest.raises(RemovalTimeoutError) as caught:
                 await kernel.rmmod("m", grace=GRACE)
-            assert caught.value.seconds < 1
+            assert caught.value.seconds < 1 + SLACK
             (holder,) = caught.value.holders
             assert (holder.task, holder.path, holder.op) == ("module m", "m", "exit")
             assert any(line.endswith(" in main") for line in holder.stack)
@@ -263,7 +263,7 @@ class TestGrace:
             else:
                 with pytest.raises(RemovalTimeoutError) as caught:
                     await kernel.rmmod("main")
-                assert caught.value.seconds < 1
+                assert caught.value.seconds < 1 + SLACK
                 await anyio.sleep(2 * GRACE)
                 assert (module.state, log) == (ModuleState.GOING, [])
                 handlers.let_go("read")
@@ -313,7 +313,7 @@ class TestGrace:
             readers = [await start(tg, kernel.proc.read_bytes, name) for name in "abc"]
             began = anyio.current_time()
             await kernel.rmmod("main", grace=GRACE)
-            assert anyio.current_time() - began < 1
+            assert anyio.current_time() - began < 1 + SLACK
             await all_blocked()
             for reader in readers:
                 with refused(EIO):
@@ -363,6 +363,11 @@ async def leave_with(main: Any) -> None:
         await kernel.insmod(main, "m")
 
 
+def own_records(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
+    """What we have logged: asyncio has things to say of its own when the machine is slow."""
+    return [record for record in caplog.records if record.name == "aiopde"]
+
+
 class TestHungTask:
     async def test_of_an_exit(self, caplog: pytest.LogCaptureFixture) -> None:
         """
@@ -373,11 +378,11 @@ class TestHungTask:
             async with Kernel(hung_task_timeout=GRACE) as kernel, create_task_group() as tg:
                 module = await kernel.insmod(stuck_exit(may_go), "m")
                 await start(tg, kernel.rmmod, "m")
-                await anyio.sleep(4 * GRACE)
+                await wait_until(lambda: own_records(caplog))
+                await anyio.sleep(2 * GRACE)
                 may_go.set()
                 await module.wait_gone()
-        # asyncio has things to say of its own when the machine is slow.
-        (record,) = (each for each in caplog.records if each.name == "aiopde")
+        (record,) = own_records(caplog)
         first, second = record.getMessage().splitlines()
         assert first.startswith("unload of m has waited for ")
         assert second.startswith("  task 'module m' in exit of 'm', at ")
@@ -393,7 +398,8 @@ class TestHungTask:
                 await kernel.insmod(module_of(handlers.read), "m")
                 await start(tg, (await kernel.proc.open("x")).read)
                 await start(tg, kernel.rmmod, "m")
-                await anyio.sleep(4 * GRACE)
+                await wait_until(lambda: own_records(caplog))
+                await anyio.sleep(2 * GRACE)
                 handlers.let_go("read")
-        (record,) = (each for each in caplog.records if each.name == "aiopde")
+        (record,) = own_records(caplog)
         assert record.getMessage().startswith("removal of /proc/x has waited for ")

@@ -20,7 +20,7 @@ from aiopde.fuse import Mount, _mount, _session, mount
 from aiopde.fuse._mount import mounted_device
 from tests.conftest import BACKENDS
 from tests.fuse.harness import in_thread, mounted, needs_mount, run, state_of, until
-from tests.helpers import Handlers, refused
+from tests.helpers import SLACK, Handlers, refused
 
 pytestmark = needs_mount
 
@@ -310,8 +310,8 @@ async def test_an_ordinary_user_mounts_too(tmp_path: Path, backend: str) -> None
             began = time.perf_counter()
             cat.kill()
             await cat.wait()
-            assert time.perf_counter() - began < 1
-        assert await killed(path, process) < 3
+            assert time.perf_counter() - began < 1 + SLACK
+        assert await killed(path, process) < 3 + SLACK
     async with server(tmp_path / "n", backend, str(NOBODY)) as process:
         process.send_signal(signal.SIGINT)
         assert process.stdout is not None

@@ -20,7 +20,7 @@ import trio
 from anyio import Event, create_task_group
 
 from aiopde import File, ProcFS, ProcOps, RemovalTimeoutError, WaitQueue, _holders, _watch
-from tests.helpers import Call, Handlers, all_blocked, refused, start, state
+from tests.helpers import SLACK, Call, Handlers, all_blocked, refused, start, state, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
@@ -37,7 +37,7 @@ GRACE = 0.02
 def within_a_second() -> Generator[None]:
     began = anyio.current_time()
     yield
-    assert anyio.current_time() - began < 1
+    assert anyio.current_time() - began < 1 + SLACK
 
 
 @pytest.fixture
@@ -521,12 +521,6 @@ class Ring:
         for target in self.targets:
             await target.remove()
             assert state(target) == "gone"
-
-
-async def wait_until(condition: Callable[[], object]) -> None:
-    """Wait for what only time brings."""
-    while not condition():  # noqa: ASYNC110  there is no event of it
-        await anyio.sleep(0.005)
 
 
 class TestD6:

@@ -92,7 +92,7 @@ class Loop(asyncio.BaseEventLoop):
         self, callback: Any, *args: Any, context: Any = None
     ) -> Any:
         """Note a callback. Nobody looks at what is returned for the step of a task."""
-        kind: Any = type(callback)
+        kind = callback.__class__
         if kind is not FunctionType and _is_step(callback, kind):
             task = callback.__self__
             self._next_steps[task] = callback, args, context

@@ -306,7 +306,7 @@ class Tracker:
         """Note that a step has something at hand that can be changed without a hook."""
         if self.accesses is None or self._event is None:
             return
-        if isinstance(value, CONTAINERS):
+        if is_container(value):
             if name:
                 key = self.number((file, f"{name}[]"))
             else:
@@ -425,6 +425,11 @@ def _is_old(key: Any) -> bool:
 
 CONTAINERS = (list, dict, set, deque, bytearray, SimpleNamespace)
 OPAQUE = (io.IOBase, array, random.Random)
+
+
+def is_container(value: object) -> bool:
+    """Whether something is compared after each step with what it was before."""
+    return isinstance(value, CONTAINERS)
 
 
 def _is_opaque(value: object) -> bool:

@@ -232,7 +232,7 @@ def _hook_dict(cls: Any, tracker: Tracker, undo: Undo, only: frozenset[str] | No
 
     def __setattr__(self: Any, name: str, value: object) -> None:
         counted = tracker.accesses is not None and (only is None or name in only)
-        if counted and not hasattr(getattr(type(self), name, None), "__set__"):
+        if counted and not hasattr(getattr(self.__class__, name, None), "__set__"):
             tracker.touch(self, name, True)
             tracker.see_value(self, name, value)
         put(self, name, value)

@@ -136,14 +136,19 @@ class _Conflicts:
 
     def __init__(self) -> None:
         self._touched: dict[str, list[tuple[int, str, bool]]] = {}
+        self._started: dict[str, int] = {}
 
     def of(self, number: int, step: Step) -> list[str]:
         """Say in words what the step has to do with those before it; to be asked in order."""
+        for woken in step.woke:
+            self._started.setdefault(woken, number)
+        # What came before the task was started could not have come after.
+        began = self._started.get(step.task, 0)
         notes: list[str] = []
         for touch in step.touched:
             before = self._touched.setdefault(touch.what, [])
             for earlier, task, wrote in reversed(before):
-                if task != step.task and (wrote or touch.write):
+                if earlier > began and task != step.task and (wrote or touch.write):
                     verb, past = ("reads", "writes")[touch.write], ("read", "written")[wrote]
                     notes.append(f"{verb} {touch.what}, {past} by {task} in step {earlier}")
                     break

@@ -10,7 +10,6 @@ import anyio
 import trio
 from anyio.lowlevel import checkpoint
 
-from aiopde.testing._variables import variables
 from aiopde.testing._dpor import Explorer
 from aiopde.testing._explorer import drive
 from aiopde.testing._footprint import Tracker
@@ -18,6 +17,7 @@ from aiopde.testing._hooks import hooks
 from aiopde.testing._order import Order
 from aiopde.testing._run import Plan, Settings
 from aiopde.testing._strategies import Branches
+from aiopde.testing._variables import variables
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Hashable

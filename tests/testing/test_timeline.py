@@ -107,3 +107,17 @@ def test_without_steps_there_is_nothing_to_draw() -> None:
     """
     picture = timeline(Failure("livelock", "", Schedule()), "")
     assert (picture.lanes, picture.rows) == ((), ())
+
+
+def test_what_came_before_a_task_was_started_is_no_conflict() -> None:
+    """
+    The order of those two could not have been another.
+    """
+    touched = (Touch("field", True),)
+    steps = (
+        Step("main", (), None, None, ("a",), touched),
+        Step("a", (), None, None, ("b",), touched),
+        Step("b", (), None, None, (), touched),
+    )
+    rows = timeline(Failure("invariant", "", Schedule(), steps=steps), "").rows
+    assert [row.notes for row in rows] == [(), (), ()]

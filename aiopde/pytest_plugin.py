@@ -169,7 +169,8 @@ class ExploredFunction(pytest.Function):
     @classmethod
     def take_over(cls, item: pytest.Function) -> ExploredFunction:
         """Make one of what pytest, or another plugin, has made."""
-        explored: ExploredFunction = cls.from_parent(
+        make = cast("Callable[..., ExploredFunction]", getattr(cls, "from_parent"))  # noqa: B009
+        return make(
             item.parent,
             name=item.name,
             callspec=getattr(item, "callspec", None),
@@ -177,7 +178,6 @@ class ExploredFunction(pytest.Function):
             keywords=item.keywords,
             originalname=item.originalname,
         )
-        return explored
 
     def iter_markers_with_node(
         self, name: str | None = None
@@ -244,12 +244,10 @@ class ExploredFunction(pytest.Function):
         from aiopde.testing import RaceFoundError
 
         assert result.failure is not None
-        reason = result.failure.exception
-        while isinstance(reason, BaseExceptionGroup) and len(reason.exceptions) == 1:
-            reason = reason.exceptions[0]
+        reason = _leaf(result.failure.exception)
         if not isinstance(reason, pytest.skip.Exception | pytest.xfail.Exception):
             self._result = result
-        return reason or RaceFoundError(result)
+        return RaceFoundError(result) if reason is None else reason
 
     def repr_failure(  # type: ignore[override]  # as in pytest.Function itself
         self, excinfo: pytest.ExceptionInfo[BaseException]
@@ -283,6 +281,12 @@ class ExploredFunction(pytest.Function):
         where = os.path.relpath(self.path, self.config.invocation_params.dir)
         test = "::".join((where, *self.nodeid.split("::")[1:]))
         return f"pytest {shlex.quote(test)} --replay={shlex.quote(str(result.failure.schedule))}"
+
+
+def _leaf(exc: BaseException | None) -> BaseException | None:
+    """Unwrap what task groups have wrapped, as long as it is one."""
+    inside: tuple[BaseException, ...] = getattr(exc, "exceptions", ())
+    return _leaf(inside[0]) if len(inside) == 1 else exc
 
 
 def _is_async(fixture: Any) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from io import StringIO
+from textwrap import dedent
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -56,7 +57,7 @@ def run(pytester: pytest.Pytester) -> Run:
     pytester.makeini(INI)
 
     def run(source: str, *args: str) -> pytest.RunResult:
-        pytester.makepyfile(test_it=source)
+        (pytester.path / "test_it.py").write_text(dedent(source), encoding="utf-8")
         return pytester.runpytest_inprocess("-p", "no:cacheprovider", *args)
 
     return run
@@ -254,7 +255,11 @@ def anyio_backend(request):
         """
         Where trio is missing the test says so, and how to leave it out.
         """
-        monkeypatch.setattr(pytest_plugin, "find_spec", lambda name: name == "asyncio" or None)
+
+        def find(name: str) -> object:
+            return name == "asyncio" or None
+
+        monkeypatch.setattr(pytest_plugin, "find_spec", find)
         result = run(NONE, "-q")
         result.assert_outcomes(passed=1, failed=1)
         result.stdout.fnmatch_lines(["trio is not installed: *explore(backend='asyncio')"])
@@ -329,7 +334,7 @@ def test_it():
     assert "aiopde.pytest_plugin" in sys.modules
     assert not {"trio", "aiopde.testing"} & set(sys.modules)
 """
-    pytester.makepyfile(source)
+    (pytester.path / "test_it.py").write_text(source, encoding="utf-8")
     result = pytester.runpytest_subprocess("-p", "no:trio", "-p", "no:asyncio", "-p", "no:anyio")
     result.assert_outcomes(passed=1)
 
@@ -447,7 +452,7 @@ class TestProgress:
         """A progress line on a terminal that is none."""
         written = StringIO()
         reporter = SimpleNamespace(isatty=isatty, _tw=SimpleNamespace(_file=written))
-        plugins = SimpleNamespace(get_plugin=lambda name: reporter)
+        plugins = SimpleNamespace(get_plugin={"terminalreporter": reporter}.get)
         line = pytest_plugin._ProgressLine(SimpleNamespace(pluginmanager=plugins))  # type: ignore[arg-type]
         monkeypatch.setattr(line, "_began", line._began - 2)
         return line, written

@@ -82,7 +82,7 @@ class Tracker:
         """Where to note accesses; None while no task moves."""
         self._keys: dict[Hashable, int] = {}
         self._labels: list[Any] = []
-        self._peers: dict[str, list[Hashable]] = {}
+        self._peers: dict[str, dict[Hashable, int]] = {}
         """The objects of each class that were named to people."""
         self._scope_keys: set[int] = set()
         """The keys that stand for a cancel scope being cancelled."""
@@ -101,6 +101,8 @@ class Tracker:
         """What changes without our seeing it, and who has it at hand."""
         self._everything: list[Event] = []
         self._reads: list[Accesses] = []
+        self._jumped = 0
+        """How many steps there were when the clock last jumped."""
         self._event: Event | None = None
 
     @property
@@ -123,6 +125,7 @@ class Tracker:
         self._groups = {}
         self._opaque = {}
         self._reads = []
+        self._jumped = 0
         main = run.lanes[0]
         if main.scope is not None and main.scope is not main.task:
             self._names[id(main.scope)] = main.scope, ("scope", main.name)
@@ -178,10 +181,11 @@ class Tracker:
         return "Name what they share by race.touch(), or its class in track="
 
     def jump(self, time: float) -> None:
-        """Note that what comes now comes after everything."""
+        """Note that what comes now comes after everything; what was before the last jump, does."""
         assert self._run is not None
         for lane in self._run.lanes:
-            self._pending.setdefault(lane, []).extend(self.events)
+            self._pending.setdefault(lane, []).extend(self.events[self._jumped :])
+        self._jumped = len(self.events)
 
     def check_begins(self, number: int) -> None:
         """Note accesses as those of an invariant."""
@@ -385,10 +389,8 @@ class Tracker:
         kind = str(name[1] if name[0] == "old" else name[0]).rpartition(".")[2]
         if kind in _MACHINERY:
             return ""
-        peers = self._peers.setdefault(kind, [])
-        if name not in peers:
-            peers.append(name)
-        return f"{kind}#{peers.index(name) + 1}.{field}"
+        peers = self._peers.setdefault(kind, {})
+        return f"{kind}#{peers.setdefault(name, len(peers) + 1)}.{field}"
 
     # -- containers -------------------------------------------------------------------------------
 

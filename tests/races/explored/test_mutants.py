@@ -88,7 +88,7 @@ HUNTS = (
 @pytest.fixture
 def broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Callable[[Mutant], Any]]:
     """Import a copy of the package with a mistake in it, under a name of its own."""
-    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     numbers = count()
 
     def broken(mutant: Mutant) -> Any:

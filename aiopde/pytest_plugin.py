@@ -247,7 +247,7 @@ class ExploredFunction(pytest.Function):
         reason = _leaf(result.failure.exception)
         if not isinstance(reason, pytest.skip.Exception | pytest.xfail.Exception):
             self._result = result
-        return RaceFoundError(result) if reason is None else reason
+        return RaceFoundError(result, self._command(result)) if reason is None else reason
 
     def repr_failure(  # type: ignore[override]  # as in pytest.Function itself
         self, excinfo: pytest.ExceptionInfo[BaseException]
@@ -257,11 +257,15 @@ class ExploredFunction(pytest.Function):
 
         if self._result is None:
             return super().repr_failure(excinfo)
-        shown: Any = super().repr_failure(excinfo)
-        if isinstance(excinfo.value, RaceFoundError):
+        shown: Any
+        if isinstance(excinfo.value, RaceFoundError):  # its message is the report
             shown = excinfo.getrepr(style="value")
-        text = report(self._result, replay=self._command(self._result))
-        shown.addsection("the race", text + self._draw(self._result))
+        else:
+            shown = super().repr_failure(excinfo)
+            shown.addsection("the race", report(self._result, replay=self._command(self._result)))
+        picture = self._draw(self._result)
+        if picture:
+            shown.addsection("the picture", picture)
         return shown
 
     def _draw(self, result: Result) -> str:
@@ -274,7 +278,7 @@ class ExploredFunction(pytest.Function):
         folder.mkdir(parents=True, exist_ok=True)
         file = folder / (re.sub(r"[^\w.-]+", "_", self.nodeid).strip("_") + ".svg")
         file.write_text(draw_svg(result.failure, self.nodeid), encoding="utf-8")
-        return f"\n\npicture: {file}"
+        return str(file)
 
     def _command(self, result: Result) -> str:
         assert result.failure is not None

@@ -151,7 +151,7 @@ class TestFailure:
         result = run(LOST_UPDATE, "-q", "--explore-svg=pictures/here", "-k", "trio")
         picture = pytester.path / "pictures/here/test_it.py_test_lost_update_trio.svg"
         assert picture.read_text(encoding="utf-8").startswith("<svg ")
-        result.stdout.fnmatch_lines(["picture: pictures/here/test_it.py_test_lost_update_trio.svg"])
+        result.stdout.fnmatch_lines(["pictures/here/test_it.py_test_lost_update_trio.svg"])
 
     def test_an_invariant(self, run: Run) -> None:
         """

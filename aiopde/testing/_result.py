@@ -102,14 +102,19 @@ class Failure:
 
 
 class RaceFoundError(AssertionError):
-    """An exploration found a schedule under which the scenario fails."""
+    """
+    An exploration found a schedule under which the scenario fails; its message is the report.
 
-    def __init__(self, result: Result) -> None:
+    Args:
+        replay: The command that runs that schedule again; by default the call of ``explore()``.
+    """
+
+    def __init__(self, result: Result, replay: str = "") -> None:
         self.result = result
         self.failure = result.failure
         from ._report import report
 
-        super().__init__(report(result))
+        super().__init__(report(result, replay=replay))
 
 
 @final

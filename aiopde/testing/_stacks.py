@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from types import FrameType
 
 _HERE = os.path.dirname(__file__) + os.sep
+# What stands between a task and its own code, or in the place of a library's call, is not shown.
+_OWN = (_HERE, os.path.join(os.path.dirname(os.path.dirname(__file__)), "pytest_plugin."))
 _LIBRARIES = tuple(
     sysconfig.get_paths()[name] + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib")
 )
@@ -40,7 +42,7 @@ def frames_of(coroutine: Any) -> Iterator[FrameType]:
             frame, coroutine = producing.ag_frame, producing.ag_await
         else:
             return
-        if frame is not None:
+        if frame is not None and not frame.f_code.co_filename.startswith(_OWN):
             yield frame
 
 

@@ -120,6 +120,29 @@ async def test_an_error_or_a_cancellation_unmounts(tmp_path: Path) -> None:
         assert mounted_device(f"{tmp_path}/n") is None
 
 
+async def test_a_cancellation_answers_who_is_inside(tmp_path: Path) -> None:
+    """What cancels the block leaves those be who answer the kernel, until the mount is off."""
+    handlers = Handlers()
+    handlers.hold_up("read")
+    errors: list[int | None] = []
+
+    def reads(path: Path) -> None:
+        try:
+            path.read_bytes()
+        except OSError as exc:
+            errors.append(exc.errno)
+
+    async with ProcFS() as proc, anyio.create_task_group() as tg:
+        proc.create("f", handlers.ops("read"))
+        with anyio.CancelScope() as scope:
+            async with mounted(proc, tmp_path / "m") as m:
+                tg.start_soon(in_thread, reads, Path(m.path, "f"))
+                await until(lambda: m.statistics().waiting == 1)
+                scope.cancel()
+                await anyio.sleep_forever()
+    assert errors == [errno.ENOTCONN]
+
+
 async def test_no_process_and_no_descriptor_is_left(tmp_path: Path) -> None:
     """The watchdog goes with its mount."""
     async with ProcFS() as proc:

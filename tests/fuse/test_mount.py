@@ -18,14 +18,13 @@ from aiopde import ProcFS, ProcOps
 from aiopde.fuse import Mount, _mount, _session, mount
 from aiopde.fuse._mount import mounted_device
 from tests.conftest import BACKENDS
-from tests.fuse.harness import in_thread, mounted, needs_mount, run, state_of, until
+from tests.fuse.harness import in_thread, mounted, needs_mount, needs_root, run, state_of, until
 from tests.helpers import Handlers, refused
 
 pytestmark = needs_mount
 
 NOBODY = 65534
 AS_NOBODY = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--"]
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 needs_helper = pytest.mark.skipif(not shutil.which("fusermount3"), reason="needs fusermount3")
 
 

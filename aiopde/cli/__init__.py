@@ -3,9 +3,9 @@ The command line: ``aiopde COMMAND``, also as ``python -m aiopde COMMAND``.
 
 General layout: this file runs the command that ``_arguments`` finds described; each group of
 commands is a module, or a package, imported when it runs and not before: ``run`` keeps a kernel
-alive; ``modules``, ``holders``, ``files`` and ``top`` talk to it through ``_client``; ``race`` is
-by itself. Below them is what commands share (``_loops``, ``_text``, ``_progress``). Imports go
-down in that order, never back up, which CI checks.
+alive; ``modules``, ``holders``, ``files``, ``mounts`` and ``top`` talk to it through ``_client``;
+``race`` is by itself. Below them is what commands share (``_loops``, ``_text``, ``_progress``).
+Imports go down in that order, never back up, which CI checks.
 """
 
 from __future__ import annotations

@@ -72,6 +72,18 @@ inside, where each of them stands, and how long it has been there at least (call
 not timed: counted from the first ps, why or top that saw it, or from the removal).
 """
 
+MOUNT = """\
+Has the kernel mount its tree on an empty directory, as a file system for any program
+(cat, find, grep -r), until 'aiopde umount DIR', or the kernel ends. Without DIR, lists
+the mounts: files that are open there, calls that wait in a handler. Root mounts by
+mount(2), anybody else with fusermount3 (apt install fuse3).
+"""
+
+UMOUNT = """\
+Has the kernel unmount its tree from a directory, also if it is in use: calls that wait
+there are cancelled, and those who made them get ENOTCONN.
+"""
+
 CAT_FOLLOW = """\
 go on when the end is reached: a file with a poll handler is read anew when that says
 POLLPRI, or read on when it says POLLIN; one without is looked at once a second
@@ -99,6 +111,7 @@ def make_parser() -> Parser:
     _add_modules(commands)
     _add_holders(commands)
     _add_files(commands)
+    _add_mounts(commands)
     _add_top(commands)
     _add_race(commands)
     _add_completion(commands)
@@ -243,6 +256,20 @@ def _add_files(commands: Commands) -> None:
 def _add_path(parser: argparse.ArgumentParser, text: str = "from the root of the tree") -> None:
     path = parser.add_argument("path", metavar="PATH", nargs="?", default="", help=text)
     _offer(path, "paths")
+
+
+# -- mounts -------------------------------------------------------------------------------------
+
+
+def _add_mounts(commands: Commands) -> None:
+    text = "mount the tree as a file system, or list the mounts"
+    mount = _add_client(commands, "mount", "mounts", text, MOUNT)
+    mount.add_argument("dir", metavar="DIR", nargs="?", help="an empty directory")
+    text = "let other users in too, as far as the permission bits let them"
+    mount.add_argument("--allow-other", action="store_true", help=text)
+    text = "unmount the tree from a directory"
+    umount = _add_client(commands, "umount", "mounts", text, UMOUNT)
+    _offer(umount.add_argument("dir", metavar="DIR"), "mount_points")
 
 
 # -- the others ---------------------------------------------------------------------------------

@@ -43,6 +43,15 @@ def module_names(options: argparse.Namespace, _prefix: str) -> list[str]:
     return _ask(options, names)
 
 
+def mount_points(options: argparse.Namespace, _prefix: str) -> list[str]:
+    """Offer the directories that the tree is mounted on."""
+
+    async def names(client: Client) -> list[str]:
+        return [mount["path"] for mount in await client.ask("mounts")]
+
+    return _ask(options, names)
+
+
 def paths(options: argparse.Namespace, prefix: str) -> list[str]:
     """Offer what is in the directory of the tree that the prefix leads to."""
     folder, slash, _ = prefix.rpartition("/")

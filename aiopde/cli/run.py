@@ -7,15 +7,13 @@ import logging
 import os
 import signal
 import sys
-from contextlib import AsyncExitStack
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import anyio
 
 from aiopde import Kernel
-from aiopde.control import serve_control
+from aiopde.control import Mounts, serve_control
 
 from . import _loops
 from ._errors import CommandError
@@ -28,7 +26,6 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup, TaskStatus
 
-    from aiopde import ProcFS
 
 DEMO: Final = "demo"
 PROGRAMS: Final = {DEMO: str(Path(__file__).with_name("_demo.py"))}
@@ -45,6 +42,7 @@ No module was named, so this is a demonstration. In another shell:
   aiopde rmmod demo            waits for the one who is inside, and for nobody else
   aiopde why demo              tells what it waits for
   aiopde modprobe demo         loads it again
+  aiopde mount /tmp/x          for ls, cat, grep -r; make an empty directory /tmp/x first
   aiopde top                   all of it, live
 
 Ctrl-C unloads everything and ends this."""
@@ -70,6 +68,7 @@ class _Server:
     def __init__(self, options: argparse.Namespace) -> None:
         self._options = options
         self._modules: list[str] = options.modules or [DEMO]
+        self._mount: str | None = options.mount and os.path.abspath(options.mount)
         self.failure: CommandError | None = None
         """Why it did not come to live."""
 
@@ -83,23 +82,25 @@ class _Server:
                 await tg.start(_watch_signals, kernel, life)
                 with life:
                     try:
-                        await self._live(kernel, tg)
+                        # Before the kernel: who is inside by a mount does not hold it up.
+                        async with Mounts(kernel.proc) as mounts:
+                            await self._live(kernel, mounts, tg)
                     except CommandError as exc:
                         self.failure = exc
+                _tell_waiting(kernel)
             tg.cancel_scope.cancel()
 
-    async def _live(self, kernel: Kernel, tg: TaskGroup) -> None:
+    async def _live(self, kernel: Kernel, mounts: Mounts, tg: TaskGroup) -> None:
         try:
-            socket = await tg.start(serve_control, kernel, self._options.control)
+            socket = await tg.start(serve_control, kernel, self._options.control, mounts)
         except OSError as exc:
             raise CommandError(describe(exc)) from None
         for name in self._modules:
             await self._load(kernel, name)
-        async with AsyncExitStack() as stack:
-            if self._options.mount is not None:
-                await _mount(stack, kernel.proc, self._options.mount)
-            self._announce(socket)
-            await anyio.sleep_forever()
+        if self._mount is not None:
+            await _mount(mounts, self._mount)
+        self._announce(socket)
+        await anyio.sleep_forever()
 
     async def _load(self, kernel: Kernel, name: str) -> None:
         try:
@@ -118,22 +119,21 @@ class _Server:
     def _announce(self, socket: str) -> None:
         options = self._options
         if options.json:
-            told = {"pid": os.getpid(), "control": socket, "mount": options.mount}
+            told = {"pid": os.getpid(), "control": socket, "mount": self._mount}
             print(json.dumps(told | {"modules": self._modules}), flush=True)
             return
         print(f"Kernel of process {os.getpid()}, on {options.backend}: {', '.join(self._modules)}")
         print(f"Its control socket is {socket}")
-        if options.mount is not None:
-            print(f"Its tree is mounted at {options.mount}")
+        if self._mount is not None:
+            print(f"Its tree is mounted at {self._mount}")
         if options.control is not None:
             print(f"Tell other shells: export AIOPDE_CONTROL={socket}")
         print(f"\n{WHAT_TO_TRY}" if not options.modules else "Ctrl-C ends it.", flush=True)
 
 
-async def _mount(stack: AsyncExitStack, proc: ProcFS, path: str) -> None:
+async def _mount(mounts: Mounts, path: str) -> None:
     try:
-        fuse: Any = import_module("aiopde.fuse")
-        await stack.enter_async_context(fuse.mount(proc, path))
+        await mounts.mount(path)
     except (ImportError, OSError, ExceptionGroup) as exc:
         msg = f"cannot mount at {path}: {describe(only_one(exc))}"
         raise CommandError(msg) from None
@@ -142,19 +142,22 @@ async def _mount(stack: AsyncExitStack, proc: ProcFS, path: str) -> None:
 async def _watch_signals(
     kernel: Kernel, life: anyio.CancelScope, *, task_status: TaskStatus[None]
 ) -> None:
-    """End it at the first signal, tell what it waits for at the second; the third kills."""
+    """End it at the first signal, tell who is inside at the second; the third kills."""
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         task_status.started()
         await anext(signals)
         life.cancel()
-        inside = len(kernel.proc.holders())
-        if inside:
-            hint = "Ctrl-C again tells who; a third one ends without them"
-            print(f"aiopde: waiting for {calls(inside)} to end ({hint})", file=sys.stderr)
         await anext(signals)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
     print(_still_there(kernel), file=sys.stderr)
+
+
+def _tell_waiting(kernel: Kernel) -> None:
+    inside = len(kernel.proc.holders())
+    if inside:
+        hint = "Ctrl-C again tells who; a third one ends without them"
+        print(f"aiopde: waiting for {calls(inside)} to end ({hint})", file=sys.stderr)
 
 
 def _still_there(kernel: Kernel) -> str:

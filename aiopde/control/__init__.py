@@ -30,26 +30,30 @@ Each message is a JSON object in one line of at most 1 MiB (a reply: 16 MiB), en
   most 64 of a connection; replies come in the order in which they are done.
 - *params* may be left out if there are none. What each method takes and returns, `_methods.py`
   says: info, lsmod, modinfo, insmod, modprobe, reload, rmmod; ps, why; ls, tree; open, read,
-  write, poll, close. Files are the connection's. Bytes are in base64, in *data*.
+  write, poll, close; mount, umount, mounts. Files are the connection's; a mount is the kernel's,
+  and stays when its client goes. Bytes are in base64, in *data*.
 - An error: ``{"id": 1, "error": {"class": "FileNotFoundError", "errno": 2, "message": "...",
   "path": "..."}}``. *errno* and *path* are there if it is an OSError; *seconds* and *holders* if a
   grace has ended; *errors* if it is several; *where* tells the line that raised it.
 - A line that is no request gets an error too (``EBADMSG``; ``EMSGSIZE`` if too long), with the id
   null if there is none. The connection goes on.
 - Who closes the connection takes back what it asked for: the calls are cancelled, its files are
-  closed, an init that runs is undone. An unload goes on: what began to go never comes back.
+  closed, an init or a mount that is not done is undone. An unload or an unmount goes on: what
+  began to go never comes back.
   Who only shuts its own direction down, as ``socat`` does, still gets the replies.
 
-General layout: `_server` accepts and answers with `_methods`, which describe things with `_views`;
-`_client` asks. Both speak `_wire`, through a `_stream`, and meet in a `_place`.
+General layout: `_server` accepts and answers with `_methods`, which describe things with `_views`
+and mount the tree by `_mounts`; `_client` asks. Both speak `_wire`, through a `_stream`, and meet
+in a `_place`.
 """
 
 from ._client import Client, connect
+from ._mounts import Mounts
 from ._place import default_socket
 from ._server import serve_control
 from ._wire import RemoteError
 
-__all__ = ["Client", "RemoteError", "connect", "default_socket", "serve_control"]
+__all__ = ["Client", "Mounts", "RemoteError", "connect", "default_socket", "serve_control"]
 
-for _thing in (Client, RemoteError, connect, default_socket, serve_control):
+for _thing in (Client, Mounts, RemoteError, connect, default_socket, serve_control):
     _thing.__module__ = __name__

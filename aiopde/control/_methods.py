@@ -16,13 +16,22 @@ import anyio
 from aiopde import DEFAULT_POLLMASK
 from aiopde._errors import error
 
-from ._views import dying_entries, tell_entry, tell_module, tell_more, tell_why, walk_tree
+from ._views import (
+    dying_entries,
+    tell_entry,
+    tell_module,
+    tell_more,
+    tell_mount,
+    tell_why,
+    walk_tree,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from aiopde import Kernel, ProcFile
 
+    from ._mounts import Mounts
     from ._views import Looks, Told
 
 MAX_READ: Final = 1 << 18
@@ -37,8 +46,9 @@ _MODES: Final = {"r": os.O_RDONLY, "w": os.O_WRONLY, "rw": os.O_RDWR}
 class Session:
     """What one connection asks for, and the files it has open."""
 
-    def __init__(self, kernel: Kernel, looks: Looks, began: float) -> None:
+    def __init__(self, kernel: Kernel, mounts: Mounts, looks: Looks, began: float) -> None:
         self._kernel = kernel
+        self._mounts = mounts
         self._looks = looks
         self._began = began
         self._files: dict[int, ProcFile] = {}
@@ -183,6 +193,20 @@ class Session:
             raise error(EBADF, "", f"this connection has no file {number} open")
         return self._files[number]
 
+    # -- mounts ---------------------------------------------------------------------------------
+
+    async def mount(self, path: str, allow_other: bool = False) -> Told:
+        """Mount the tree on an empty directory, by its absolute path, for every process."""
+        return tell_mount(await self._mounts.mount(path, allow_other=allow_other))
+
+    async def umount(self, path: str) -> None:
+        """Unmount it; who is inside gets ENOTCONN. Taken back, it goes on."""
+        await self._mounts.umount(path)
+
+    async def mounts(self) -> list[Told]:
+        """List the mounts of this kernel, and how much each is in use."""
+        return [tell_mount(mount) for mount in self._mounts]
+
     # -- how it is called -----------------------------------------------------------------------
 
     def call(self, method: str, params: dict[str, Any]) -> Awaitable[object]:
@@ -238,6 +262,9 @@ METHODS: Final[dict[str, Callable[..., Awaitable[object]]]] = {
         Session.write,
         Session.poll,
         Session.close,
+        Session.mount,
+        Session.umount,
+        Session.mounts,
     )
 }
 """By the names that a client calls them."""

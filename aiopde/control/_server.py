@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import select
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from errno import EAGAIN, EMSGSIZE
 from typing import TYPE_CHECKING, Final, final
 
@@ -14,6 +14,7 @@ from aiopde._errors import error
 from aiopde._trace import logger
 
 from ._methods import Session
+from ._mounts import Mounts
 from ._place import default_socket, listening, make_private, peer_of, refuse_stranger
 from ._stream import accept
 from ._views import Looks
@@ -46,6 +47,7 @@ _REST: Final = 0.1  # seconds
 async def serve_control(
     kernel: Kernel,
     path: str | os.PathLike[str] | None = None,
+    mounts: Mounts | None = None,
     *,
     task_status: TaskStatus[str] = anyio.TASK_STATUS_IGNORED,
 ) -> None:
@@ -60,6 +62,8 @@ async def serve_control(
         kernel: An entered :class:`Kernel`.
         path: Where the socket is to be; by default where clients of this user look for it,
             see :func:`default_socket`.
+        mounts: What clients mount the tree by; by default it has its own, and what they have
+            mounted is unmounted when this ends.
         task_status: Told the path once clients can connect.
 
     Raises:
@@ -72,11 +76,14 @@ async def serve_control(
     place = _prepare(path)
     looks, began = Looks(), anyio.current_time()
     with listening(place) as listener:
-        async with anyio.create_task_group() as tg:
+        async with AsyncExitStack() as stack:
+            if mounts is None:
+                mounts = await stack.enter_async_context(Mounts(kernel.proc))
+            tg = await stack.enter_async_context(anyio.create_task_group())
             task_status.started(place)
             while True:
                 stream = await _accept(listener)
-                tg.start_soon(_serve, stream, Session(kernel, looks, began))
+                tg.start_soon(_serve, stream, Session(kernel, mounts, looks, began))
 
 
 def _prepare(path: str | os.PathLike[str] | None) -> str:

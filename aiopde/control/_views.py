@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+from dataclasses import asdict
 from errno import ENOENT
 from typing import TYPE_CHECKING, Any, Final, final
 from weakref import WeakKeyDictionary
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from aiopde import Holder, Kernel, Module, ModuleInfo, ProcDirEntry
     from aiopde._removal import Removal
+    from aiopde.fuse import Mount
 
     Told = dict[str, Any]
 
@@ -73,6 +75,14 @@ def dying_entries(kernel: Kernel) -> list[ProcDirEntry]:
         for entry in removal.remaining()
         if not entry.linked
     ]
+
+
+# -- mounts -------------------------------------------------------------------------------------
+
+
+def tell_mount(mount: Mount) -> Told:
+    """Describe a mount: where it is, and how much it is in use."""
+    return {"path": mount.path} | asdict(mount.statistics())
 
 
 # -- modules ------------------------------------------------------------------------------------

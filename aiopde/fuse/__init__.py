@@ -74,6 +74,7 @@ class Mount:
         has files of a lazily unmounted tree open, they are served, and this is not set.
         """
         self._tasks: TaskGroup | None = None
+        self._servers: TaskGroup
         self._session: Session
         self._operations: Operations
         self._notifier: Notifier
@@ -98,20 +99,28 @@ class Mount:
             raise RuntimeError(msg)
         await anyio.to_thread.run_sync(self._attachment.attach)
         self._tasks = await anyio.create_task_group().__aenter__()
+        self._servers = anyio.create_task_group()
         self._notifier = Notifier(self._attachment.fd)
-        self._operations = Operations(self._proc.root, self._notifier, self._tasks)
+        self._operations = Operations(self._proc.root, self._notifier, self._servers)
         self._session = Session(
-            self._attachment.fd, self._operations.table, self._tasks, self.unmounted
+            self._attachment.fd, self._operations.table, self._servers, self.unmounted
         )
         self._notifier.start()
         observers.append(self._operations)
-        self._tasks.start_soon(self._session.run, name="aiopde fuse")
+        self._tasks.start_soon(self._serve, name="aiopde mount")
         try:
             await self._session.agreed()
         except BaseException:
             await self._leave()
             raise
         return self
+
+    # What cancels the block must not reach who answers the kernel: to take the mount off may need
+    # an answer, and a notification may wait for one in state D.
+    async def _serve(self) -> None:
+        async with self._servers:
+            self._servers.cancel_scope.shield = True
+            self._servers.start_soon(self._session.run, name="aiopde fuse")
 
     async def __aexit__(
         self,
@@ -136,7 +145,7 @@ class Mount:
 
     async def _stop(self, tasks: TaskGroup) -> None:
         """Cancel the calls that wait, then release what is open, and last close the device."""
-        tasks.cancel_scope.cancel()
+        self._servers.cancel_scope.cancel()
         try:
             # Not told of an exception, which the group would wrap.
             await tasks.__aexit__(None, None, None)

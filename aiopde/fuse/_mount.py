@@ -58,7 +58,7 @@ class Attachment:
 
     def attach(self) -> None:
         """Open the device and mount it; start the watchdog."""
-        self.path = _checked_path(self.path)
+        self.path = checked_path(self.path)
         by_root = os.geteuid() == 0
         undo = ["umount", "-l", "--"] if by_root else [_helper(), "-u", "-z", "--"]
         self._watchdog = Watchdog([*undo, self.path])
@@ -235,7 +235,7 @@ def _escaped(path: str) -> bytes:
     return text
 
 
-def _checked_path(path: str) -> str:
+def checked_path(path: str) -> str:
     """Return the real path of a directory that can be mounted on."""
     try:
         path = os.path.realpath(path, strict=True)

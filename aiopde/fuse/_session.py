@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from errno import EINTR, EIO, ENODEV, ENOENT, ENOSYS, ENOTCONN, EPROTO
 from typing import TYPE_CHECKING, Any, Final, cast, final
 
@@ -75,10 +76,13 @@ class Waiting:
     It tells its frames like any coroutine, for :func:`holders` and for debuggers.
     """
 
-    __slots__ = ("_coroutine", "_first", "_started", "unique")
+    __slots__ = ("_coroutine", "_first", "_started", "pid", "unique")
 
-    def __init__(self, unique: int, coroutine: Coroutine[Any, Any, bytes], first: Any) -> None:
+    def __init__(
+        self, unique: int, pid: int, coroutine: Coroutine[Any, Any, bytes], first: Any
+    ) -> None:
         self.unique = unique
+        self.pid = pid
         self._coroutine: Any = coroutine
         self._first = first
         self._started = False
@@ -111,6 +115,15 @@ class Waiting:
 
     def close(self) -> None:
         self._coroutine.close()
+
+
+def _name_task(name: str) -> None:
+    """Name the running task anew, which anyio has no way to."""
+    trio = sys.modules.get("trio")
+    if trio is not None and trio.lowlevel.in_trio_task():
+        trio.lowlevel.current_task().name = name
+    else:
+        sys.modules["asyncio"].current_task().set_name(name)
 
 
 @final
@@ -170,6 +183,8 @@ class Session:
                 return
             self._tasks.start_soon(self.run, name="aiopde fuse")
             self.inside[waiting.unique] = scope
+            # For ps and holders(). A release is nobody's any more: the kernel says 0.
+            _name_task(f"fuse pid {waiting.pid}" if waiting.pid else "fuse release")
             try:
                 await self._stay(waiting)
             finally:
@@ -213,7 +228,7 @@ class Session:
 
     def _serve(self, size: int) -> Waiting | None:
         """Answer the request in the buffer, or begin to."""
-        _, opcode, unique, nodeid, *_ = IN_HEADER.unpack_from(self._buffer)
+        _, opcode, unique, nodeid, _, _, pid, _ = IN_HEADER.unpack_from(self._buffer)
         operation = self._table.get(opcode)
         if operation is None:
             self._refuse(unique, ENOSYS)
@@ -223,7 +238,7 @@ class Session:
             if answer is None:
                 return None
             if not isinstance(answer, bytes):
-                return Waiting(unique, answer, answer.send(None))
+                return Waiting(unique, pid, answer, answer.send(None))
         except StopIteration as result:
             answer = result.value
         except Exception as exc:

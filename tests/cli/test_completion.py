@@ -12,6 +12,7 @@ import argcomplete
 import pytest
 
 from aiopde.cli import completion
+from tests.fuse.harness import guard, needs_mount
 
 from .conftest import RunCommand, StartKernel
 
@@ -77,6 +78,23 @@ class TestOffers:
         assert complete(f"aiopde {command} driver/g", control) == ["driver/greeting"]
         assert complete(f"aiopde {command} /proc/dr", control) == ["/proc/driver/"]
 
+    @needs_mount
+    def test_mounts(self, control: str, tmp_path: Path) -> None:
+        """
+        What is mounted is offered to be unmounted.
+        """
+        place = str(tmp_path / "m")
+        os.mkdir(place)
+
+        def run(command: str) -> None:
+            line = [sys.executable, "-m", "aiopde", command, place, "--control", control]
+            subprocess.run(line, check=True)
+
+        run("mount")
+        with guard(place):
+            assert complete("aiopde umount /", control) == [place]
+            run("umount")
+
     def test_nothing_without_a_kernel(self, tmp_path: Path) -> None:
         """
         Without a kernel nothing is offered, and no error is printed into the line.
@@ -132,3 +150,4 @@ def test_in_this_process(start_kernel: StartKernel, driver: Path) -> None:
         "driver/greeting",
     ]
     assert completion.paths(options, "nothing/") == []
+    assert completion.mount_points(options, "") == []

@@ -27,6 +27,8 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     "a parameter without a value": (["insmod", "./x.py", "verbose"], "'verbose'"),
     "a parameter without a name": (["insmod", "./x.py", "=1"], "'=1'"),
     "no file": (["cat"], "PATH"),
+    "nothing to unmount": (["umount"], "DIR"),
+    "others, but where": (["mount", "--allow-other"], "DIR"),
     "no such shell": (["completion", "csh"], "csh"),
     "abbreviated option": (["race", "--read", "3"], "--read"),
 }
@@ -46,6 +48,8 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "tree": CLIENT,
     "cat": (*CLIENT, "-f"),
     "write": CLIENT,
+    "mount": (*CLIENT, "--allow-other", "DIR", "apt install fuse3"),
+    "umount": (*CLIENT, "DIR"),
     "top": (*CLIENT, "--once", "--interval"),
     "race": ("--scheme", "exit codes"),
     "completion": ("bash", "zsh"),

@@ -19,7 +19,7 @@ from anyio.lowlevel import checkpoint
 from aiopde import Kernel, ProcFS
 from aiopde.cli import run as run_module
 from aiopde.cli._loops import LOOPS
-from tests.helpers import Handlers, start
+from tests.helpers import Handlers, all_blocked, start
 
 from .conftest import RunCommand, StartKernel, running
 
@@ -104,6 +104,7 @@ class TestItsLife:
             assert process.stdout is not None
             lines = list(iter(process.stdout.readline, f"{LAST_LINE}\n"))
             to_try = [line.split("  ")[1] for line in lines if line.startswith("  aiopde")]
+            endless = {"aiopde cat -f demo/clock", "aiopde cat demo/slow"}
             told = {
                 line: subprocess.run(
                     [*command, *shlex.split(line)[1:]],
@@ -113,7 +114,7 @@ class TestItsLife:
                     check=line != "aiopde why demo",  # it is gone by then
                 ).stdout
                 for line in to_try
-                if line not in {"aiopde cat -f demo/clock", "aiopde cat demo/slow"}
+                if line not in endless and not line.startswith("aiopde mount")
             }
             process.send_signal(signal.SIGINT)
             assert process.wait(10) == 0
@@ -201,23 +202,26 @@ class TestMount:
     """With a mount of which only the outside is there."""
 
     def stub(self, monkeypatch: pytest.MonkeyPatch, error: Exception | None = None) -> list[str]:
-        """Put it in the place of aiopde.fuse; it notes what happens, and presses Ctrl-C."""
+        """Put it in the place of the mount; it notes what happens, and presses Ctrl-C."""
         log: list[str] = []
 
         @asynccontextmanager
-        async def mount(proc: ProcFS, path: str) -> AsyncGenerator[None]:
+        async def mount(proc: ProcFS, path: str, *, allow_other: bool) -> AsyncGenerator[Any]:
             await checkpoint()
             if error is not None:
                 raise error
             log.append(f"mount {proc.root.name} at {path}")
-            signal.raise_signal(signal.SIGINT)
             try:
-                yield
+                yield SimpleNamespace(unmounted=SimpleNamespace(wait=press))
             finally:
-                log.append("unmount")
+                log.append(f"unmount {', '.join(child.name for child in proc.root.children)}")
 
-        stub: Any = SimpleNamespace(mount=mount)
-        monkeypatch.setitem(sys.modules, "aiopde.fuse", stub)
+        async def press() -> None:
+            await all_blocked()
+            signal.raise_signal(signal.SIGINT)
+            await anyio.sleep_forever()
+
+        monkeypatch.setattr("aiopde.fuse.mount", mount)
         return log
 
     @pytest.mark.parametrize("loop", LOOPS)
@@ -228,12 +232,12 @@ class TestMount:
         The tree is mounted while the kernel runs, and unmounted before it is left.
         """
         log = self.stub(monkeypatch)
-        result = run_command(
-            "run", "--mount", "/mnt", "--control", str(tmp_path / "s"), "--backend", loop
-        )
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "m").mkdir()
+        result = run_command("run", "--mount", "m", "--control", "s", "--backend", loop)
         assert (result.code, result.err) == (0, "")
-        assert "Its tree is mounted at /mnt" in result.out
-        assert log == ["mount /proc at /mnt", "unmount"]
+        assert f"Its tree is mounted at {tmp_path}/m" in result.out
+        assert log == [f"mount /proc at {tmp_path}/m", "unmount demo, modules"]
 
     @pytest.mark.parametrize(
         "error",
@@ -254,9 +258,10 @@ class TestMount:
         What the mount says is one line; exit code 2.
         """
         self.stub(monkeypatch, error)
-        control = str(tmp_path / "s")
-        code, out, err = run_command("run", "--mount", "/mnt", "--control", control, *ON_TRIO)
-        told = "aiopde: cannot mount at /mnt: /dev/fuse: no /dev/fuse: apt install fuse3\n"
+        path, control = str(tmp_path / "m"), str(tmp_path / "s")
+        os.mkdir(path)
+        code, out, err = run_command("run", "--mount", path, "--control", control, *ON_TRIO)
+        told = f"aiopde: cannot mount at {path}: /dev/fuse: no /dev/fuse: apt install fuse3\n"
         assert (code, out, err) == (2, "", told)
 
     def test_there_is_no_mount(
@@ -349,6 +354,7 @@ class TestStopping:
                 while not life.cancel_called:
                     await anyio.lowlevel.checkpoint()
             assert signal.getsignal(signal.SIGTERM) != signal.SIG_DFL
+            run_module._tell_waiting(kernel)
             signal.raise_signal(signal.SIGINT)
             err = ""
             with anyio.fail_after(5):

@@ -58,6 +58,7 @@ _why = no_mount_here()
 REQUIRED = os.environ.get("AIOPDE_TEST_MOUNT") == "required"
 """Whether these tests must not be skipped: .ci/run says so where there is a /dev/fuse."""
 assert not (_why and REQUIRED), f"these tests must not be skipped here, and would be: {_why}"
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can do this")
 needs_mount = pytest.mark.skipif(bool(_why), reason=_why or "a mount can be made")
 
 

@@ -19,7 +19,7 @@ from aiopde import ProcFS, ProcOps
 from aiopde.fuse import Mount, _mount, _session, mount
 from aiopde.fuse._mount import mounted_device
 from tests.conftest import BACKENDS
-from tests.fuse.harness import in_thread, mounted, needs_mount, run, state_of, until
+from tests.fuse.harness import in_thread, mounted, needs_mount, needs_root, run, state_of, until
 from tests.helpers import SLACK, Handlers, refused
 
 pytestmark = needs_mount
@@ -36,7 +36,6 @@ for descriptor in sys.argv[1:]:
     sys.exit(1)
 """
 AS_NOBODY = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--"]
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 needs_helper = pytest.mark.skipif(not shutil.which("fusermount3"), reason="needs fusermount3")
 
 
@@ -129,6 +128,29 @@ async def test_an_error_or_a_cancellation_unmounts(tmp_path: Path) -> None:
                 await anyio.sleep_forever()
         assert scope.cancelled_caught
         assert mounted_device(f"{tmp_path}/n") is None
+
+
+async def test_a_cancellation_answers_who_is_inside(tmp_path: Path) -> None:
+    """What cancels the block leaves those be who answer the kernel, until the mount is off."""
+    handlers = Handlers()
+    handlers.hold_up("read")
+    errors: list[int | None] = []
+
+    def reads(path: Path) -> None:
+        try:
+            path.read_bytes()
+        except OSError as exc:
+            errors.append(exc.errno)
+
+    async with ProcFS() as proc, anyio.create_task_group() as tg:
+        proc.create("f", handlers.ops("read"))
+        with anyio.CancelScope() as scope:
+            async with mounted(proc, tmp_path / "m") as m:
+                tg.start_soon(in_thread, reads, Path(m.path, "f"))
+                await until(lambda: m.statistics().waiting == 1)
+                scope.cancel()
+                await anyio.sleep_forever()
+    assert errors == [errno.ENOTCONN]
 
 
 async def test_no_process_and_no_descriptor_is_left(tmp_path: Path) -> None:

@@ -188,17 +188,22 @@ async def test_a_handler_that_heeds_no_cancellation_answers_all_the_same(tmp_pat
 
 
 async def test_holders_shows_who_is_inside(tmp_path: Path) -> None:
-    """Calls through the mount are found, with where they stand, like any others."""
+    """Calls through the mount are found, with their process and where they stand."""
     handlers = Handlers()
     async with ProcFS() as proc, mounted(proc, tmp_path / "m") as mount:
-        entry = proc.create("f", handlers.ops("read"))
+        entry = proc.create("f", handlers.ops("read", "release"))
         handlers.hold_up("read")
-        async with await anyio.open_process(["cat", f"{mount.path}/f"]):
+        handlers.hold_up("release")
+        async with await anyio.open_process(["cat", f"{mount.path}/f"]) as cat:
             await until(lambda: entry.in_use == 1)
             (holder,) = entry.holders()
             handlers.let_go("read")
-        assert (holder.task, holder.op) == ("aiopde fuse", "read")
+        assert (holder.task, holder.op) == (f"fuse pid {cat.pid}", "read")
         assert any("in _enter" in frame for frame in holder.stack)
+        await until(lambda: [each.op for each in entry.holders()] == ["release"])
+        (holder,) = entry.holders()
+        handlers.let_go("release")
+        assert holder.task == "fuse release"
 
 
 async def test_a_handler_may_not_remove_its_own_entry(tmp_path: Path) -> None:

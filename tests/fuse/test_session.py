@@ -197,7 +197,7 @@ async def test_what_waits_can_be_closed() -> None:
 
     for close_at_once in [True, False]:
         coroutine: Any = waits()
-        waiting = Waiting(1, coroutine, coroutine.send(None))
+        waiting = Waiting(1, 0, coroutine, coroutine.send(None))
         around = outer(waiting)
         around.send(None)
         if close_at_once:

@@ -15,6 +15,7 @@ import anyio
 import anyio._backends._asyncio  # before the hooks look for its classes
 
 from ._aiotasks import WatchedFuture, WatchedTask
+from ._lying import let_lie
 from ._run import MAIN, Run
 
 if TYPE_CHECKING:
@@ -31,8 +32,6 @@ PASSES_WHEN_QUIET = 20
 """The same where no task can move, before we believe that this stays so."""
 ROUNDS = 10
 """How often we ask what is left of an execution to end, before we give it up."""
-LYING: list[Any] = []
-"""Tasks given up. They are kept, as they would not heed GeneratorExit either."""
 
 _EVENT_WAIT = asyncio.Event.wait.__code__
 _Step: TypeAlias = tuple["Callable[..., object]", tuple[Any, ...], contextvars.Context]
@@ -286,7 +285,7 @@ class Loop(asyncio.BaseEventLoop):
         for lane in self.explored.lanes:
             if not self.is_over(lane.task):
                 lane.task._log_destroy_pending = False
-                LYING.append(lane.task)
+                let_lie(lane.task)
 
     def _finish(self, main: Any) -> None:
         run = self.explored

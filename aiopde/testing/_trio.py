@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NoReturn, final
 
+from ._lying import let_lie
 from ._run import Abandoned, Run, is_interrupt
 
 if TYPE_CHECKING:
@@ -34,8 +35,6 @@ PATIENCE = 200
 
 ROUNDS = 10
 """How often it is asked, before we give it up."""
-LYING: list[Any] = []
-"""Coroutines given up. They are kept, as they would not heed GeneratorExit either."""
 
 _birth = attrgetter("_counter")
 
@@ -315,7 +314,7 @@ class Driver:
     def _replace(self, task: Any) -> None:
         """End a task that heeds nothing, by giving it something else to do; trio.run ends, too."""
         self._gave_up = True
-        LYING.append(task.coro)
+        let_lie(task.coro)
         task.coro = _nothing()
         if task._next_send_fn is None:
             self._runner.reschedule(task)

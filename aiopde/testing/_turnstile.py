@@ -12,6 +12,7 @@ import math
 import types
 from typing import TYPE_CHECKING, Any, NamedTuple, final
 
+from ._lying import let_lie
 from ._run import Run, is_interrupt
 
 if TYPE_CHECKING:
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 
 FAR = 1e300
 """A deadline from here on never comes."""
-LYING: list[Any] = []
-"""Coroutines given up. They are kept, as they would not heed GeneratorExit either."""
+PATIENCE = 100
+"""How many steps a task gets to end in, while an execution is being cleared away."""
 
 
 @final
@@ -34,6 +35,8 @@ class Gate:
         self.number = number
         self.coroutine = coroutine
         self.over = False
+        self.patience = PATIENCE
+        """How often it still may go by an open turnstile: what catches all would do so for ever."""
         self.dismissed = False
         """Whether the coroutine is to be left where it is, and the task to end."""
 
@@ -49,7 +52,7 @@ class Gate:
             while True:
                 yield from self._driver.queue_up(self)
                 if self.dismissed:
-                    LYING.append(self.coroutine)
+                    let_lie(self.coroutine)
                     return None
                 try:
                     trap = self.coroutine.send(message)
@@ -104,7 +107,10 @@ class TurnstileDriver:
 
     def queue_up(self, gate: Gate) -> Generator[Any, Any, None]:
         """Wait to be let through, unless the execution is being cleared away."""
-        if self._open or gate.dismissed:
+        if gate.dismissed:
+            return
+        if self._open and gate.patience:
+            gate.patience -= 1
             return
         task = self._trio.lowlevel.current_task()
         self._waiting[task] = gate

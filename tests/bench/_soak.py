@@ -11,6 +11,7 @@ from __future__ import annotations
 import gc
 import os
 import random
+import sys
 import time
 from collections import Counter
 from dataclasses import dataclass
@@ -29,8 +30,12 @@ if TYPE_CHECKING:
 _ENTRIES: Final = 20
 _READERS: Final = 60
 _REMOVERS: Final = 6
-# Memory may move by so much: arenas, caches of the loop.
+# Memory may move by so much: arenas that were needed for a moment, caches of the loop.
 _SLACK_KIB: Final = 4096
+# What Python has allocated tells more, and may move by so little.
+_SLACK_BLOCKS: Final = 5000
+# How long they work between two looks: what one has to remember for that is memory, too.
+_SPELL: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +43,7 @@ class Sample:
     """How much there is of what may not grow."""
 
     memory_kib: int
+    blocks: int
     tasks: int
     descriptors: int
     entries: int
@@ -45,7 +51,7 @@ class Sample:
 
     def __str__(self) -> str:
         rest = f"{self.tasks} tasks, {self.descriptors} fds, {self.entries} entries"
-        return f"{self.memory_kib} KiB, {rest}, {self.removals} removals"
+        return f"{self.memory_kib} KiB, {self.blocks} blocks, {rest}, {self.removals} removals"
 
 
 class Soak:
@@ -182,7 +188,7 @@ class Soak:
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             async with anyio.create_task_group() as tg:
-                spell = min(end, time.monotonic() + max(1.0, seconds / 20))
+                spell = min(end, time.monotonic() + min(_SPELL, max(1.0, seconds / 20)))
                 for worker in workers:
                     tg.start_soon(self._work, worker, spell)
             await self._settle()
@@ -207,7 +213,9 @@ class Soak:
         proc = self.kernel.proc
         tasks = len(anyio.get_running_tasks())
         entries = len(proc.listdir())
-        return Sample(_resident(), tasks, len(os.listdir("/dev/fd")), entries, len(proc._removals))
+        descriptors, removals = len(os.listdir("/dev/fd")), len(proc._removals)
+        blocks = sys.getallocatedblocks()
+        return Sample(_resident(), blocks, tasks, descriptors, entries, removals)
 
 
 def _resident() -> int:
@@ -225,6 +233,7 @@ def soak(seconds: float, backends: list[str]) -> int:
         # Where it begins is a matter of chance: caches fill in the first fifth.
         first, last = samples[len(samples) // 5], samples[-1]
         grown = last.memory_kib > first.memory_kib + _SLACK_KIB
+        grown |= last.blocks > first.blocks + _SLACK_BLOCKS
         grown |= last.tasks > first.tasks or last.descriptors > first.descriptors
         print(f"{backend}: {dict(run.counts)}")
         print(f"  at first {first}\n  at last  {last}")

@@ -455,11 +455,12 @@ class Tracker:
 
     def _compare(self, accesses: Accesses) -> None:
         for value, key, before in list(self._containers.values()):
+            held: object = value
             now = copy_of(value)
             if not same(before, now):
                 self._containers[id(value)] = value, key, now
                 # Values of different keys can change in any order; new keys come in an order.
-                sort: type[object] = type(value)
+                sort = type(held)
                 kind = ADD if sort is dict and same_keys(before, now) else WRITE
                 accesses[key] = accesses.get(key, 0) | kind
                 if sort in PARTED:

@@ -13,20 +13,29 @@ that was there before is known by itself.
 
 from __future__ import annotations
 
-import io
-import random
-from array import array
-from collections import deque
-from collections.abc import Callable, Generator, Hashable, MutableMapping
 from contextlib import contextmanager
-from types import CoroutineType, GeneratorType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, final
 
+from ._containers import (
+    PARTED,
+    UNNAMED,
+    changed,
+    copy_of,
+    is_container,
+    is_opaque,
+    same,
+    same_keys,
+)
 from ._result import Touch
 from ._stacks import place_of
+from ._uses import TRUTH, use_at
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Hashable
+    from types import FrameType
+
     from ._run import Backend, Lane, Run
+    from ._uses import Use
 
 READ: Final = 1
 WRITE: Final = 2
@@ -317,7 +326,7 @@ class Tracker:
                 self.created(value)
                 key = self.key(value, "[]")
             self._see(value, key, self.accesses)
-        elif _is_opaque(value):
+        elif is_opaque(value):
             holders = self._opaque.setdefault(id(value), (value, set()))[1]
             holders.add(self._event.lane.name)
             if len(holders) > 1:
@@ -384,6 +393,8 @@ class Tracker:
 
     def _label(self, key: Any) -> str:
         name, field = key
+        if isinstance(field, tuple):  # a part of something, which has another key for the whole
+            return self._label((name, field[0]))
         if isinstance(name, str):  # a task, or a file with a variable
             return "" if field in ("cancel()", "end", "wake") else str(field)
         kind = str(name[1] if name[0] == "old" else name[0]).rpartition(".")[2]
@@ -394,65 +405,76 @@ class Tracker:
 
     # -- containers -------------------------------------------------------------------------------
 
-    def see_value(self, thing: object, field: str, value: object) -> None:
+    def see_value(self, thing: object, field: str, value: object, frame: FrameType) -> None:
         """
         Note that what an attribute holds can be changed without touching the attribute.
 
         A list, a dictionary or a set is compared after each step with what it was before, so it
         does not matter who changed it, and by which name.
-        """
-        if isinstance(value, CONTAINERS) and self.accesses is not None:
-            key = self.key(thing, f"{field}[]")
-            self._see(value, key, self.accesses)
 
-    def _see(self, value: Any, key: int, accesses: Accesses) -> None:
+        Args:
+            frame: What reads or writes the attribute.
+        """
+        if is_container(value) and self.accesses is not None:
+            key = self.key(thing, f"{field}[]")
+            part = self._part(value, use_at(frame, field), frame)
+            self._see(value, key, self.accesses, part)
+
+    def _part(self, value: object, use: Use | None, frame: FrameType) -> Hashable:
+        """Return the name of the only part that is asked for; None if it may be any."""
+        if use is None or type(value) not in PARTED:
+            return None
+        if use.of == "truth":
+            return TRUTH
+        if use.of == "[]" and type(value) is not dict:
+            return None
+        return self._part_name(frame.f_locals.get(use.local) if use.local else use.constant)
+
+    def _part_name(self, part: object) -> Hashable:
+        """Return the name of an element or key; None if it may be equal to something else."""
+        if type(part) is str:
+            return part
+        found = self._names.get(id(part))
+        return found[1] if found is not None and type(part).__eq__ is object.__eq__ else None
+
+    def _see(self, value: Any, key: int, accesses: Accesses, part: Hashable = None) -> None:
         found = self._containers.get(id(value))
         if found is None:
-            self._containers[id(value)] = value, key, _copy(value)
+            self._containers[id(value)] = value, key, copy_of(value)
         else:
             key = found[1]
-        accesses[key] = accesses.get(key, 0) | READ
+        if part is None:
+            accesses[key] = accesses.get(key, 0) | READ
+        else:
+            self._note(accesses, self._part_of(key, part), READ)
+            self._note(accesses, self._part_of(key, UNNAMED), READ)
+
+    def _part_of(self, key: int, part: Hashable) -> Hashable:
+        name, field = self._labels[key]
+        return name, (field, part)
 
     def _compare(self, accesses: Accesses) -> None:
         for value, key, before in list(self._containers.values()):
-            now = _copy(value)
-            if not _same(before, now):
-                accesses[key] = accesses.get(key, 0) | WRITE
+            held: object = value
+            now = copy_of(value)
+            if not same(before, now):
                 self._containers[id(value)] = value, key, now
+                # Values of different keys can change in any order; new keys come in an order.
+                sort = type(held)
+                kind = ADD if sort is dict and same_keys(before, now) else WRITE
+                accesses[key] = accesses.get(key, 0) | kind
+                if sort in PARTED:
+                    self._note_parts(value, key, before, now, accesses)
+
+    def _note_parts(
+        self, value: Any, key: int, before: list[Any], now: list[Any], accesses: Accesses
+    ) -> None:
+        for part in changed(before, now, pairs=type(value) is dict):
+            name = self._part_name(part)
+            self._note(accesses, self._part_of(key, UNNAMED if name is None else name), WRITE)
+        if bool(before) != bool(now):
+            self._note(accesses, self._part_of(key, TRUTH), WRITE)
 
 
 def _is_old(key: Any) -> bool:
     return isinstance(key[0], tuple) and key[0][0] == "old"
-
-
-CONTAINERS = (list, dict, set, deque, bytearray, SimpleNamespace)
-OPAQUE = (io.IOBase, array, random.Random)
-
-
-def is_container(value: object) -> bool:
-    """Whether something is compared after each step with what it was before."""
-    return isinstance(value, CONTAINERS)
-
-
-def _is_opaque(value: object) -> bool:
-    """Whether something can change unseen: an iterator, a stream, an array, a random generator."""
-    if isinstance(value, OPAQUE):
-        return True
-    kind = type(value)
-    return hasattr(kind, "__next__") and not isinstance(value, (GeneratorType, CoroutineType))
-
-
-def _copy(value: Any) -> list[Any]:
-    if isinstance(value, SimpleNamespace):
-        return _copy(vars(value))
-    if isinstance(value, MutableMapping):
-        return [*value.keys(), *value.values()]
-    return list(value)
-
-
-def _same(before: list[Any], now: list[Any]) -> bool:
-    return len(before) == len(now) and all(map(_is, before, now))
-
-
-def _is(a: object, b: object) -> bool:
-    return a is b or (type(a) is int and a == b)

@@ -186,7 +186,7 @@ class Slot:
             return self._member.__get__(thing, owner)
         tracker.touch(thing, self._name, False)
         value = self._member.__get__(thing, owner)
-        tracker.see_value(thing, self._name, value)
+        tracker.see_value(thing, self._name, value, sys._getframe(1))
         return value
 
     def __set__(self, thing: Any, value: object) -> None:
@@ -194,7 +194,7 @@ class Slot:
         tracker = self._tracker
         if tracker.accesses is not None:
             tracker.touch(thing, self._name, True)
-            tracker.see_value(thing, self._name, value)
+            tracker.see_value(thing, self._name, value, sys._getframe(1))
         self._member.__set__(thing, value)
 
     def __delete__(self, thing: Any) -> None:
@@ -227,14 +227,14 @@ def _hook_dict(cls: Any, tracker: Tracker, undo: Undo, only: frozenset[str] | No
             return get(self, name)
         tracker.touch(self, name, False)
         value = get(self, name)
-        tracker.see_value(self, name, value)
+        tracker.see_value(self, name, value, sys._getframe(1))
         return value
 
     def __setattr__(self: Any, name: str, value: object) -> None:
         counted = tracker.accesses is not None and (only is None or name in only)
         if counted and not hasattr(getattr(self.__class__, name, None), "__set__"):
             tracker.touch(self, name, True)
-            tracker.see_value(self, name, value)
+            tracker.see_value(self, name, value, sys._getframe(1))
         put(self, name, value)
 
     def __delattr__(self: Any, name: str) -> None:

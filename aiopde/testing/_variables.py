@@ -18,7 +18,7 @@ from functools import cache
 from types import BuiltinFunctionType, FunctionType, ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
 
-from ._footprint import CONTAINERS, OPAQUE
+from ._containers import CONTAINERS, OPAQUE
 from ._hooks import is_programs_file
 
 if TYPE_CHECKING:

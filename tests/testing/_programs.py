@@ -82,6 +82,8 @@ class Memory:
     def __init__(self) -> None:
         self.x = self.y = self.z = 0
         self.event = anyio.Event()
+        self.table: dict[str, int] = {"x": 1, "y": 2}
+        self.box = ["y"]
 
 
 def scenario_of(program: Program) -> Callable[[], Awaitable[object]]:
@@ -95,7 +97,7 @@ def scenario_of(program: Program) -> Callable[[], Awaitable[object]]:
                     tg.start_soon(_task, memory, ops, tg, name=f"t{number}")
         except* ZeroDivisionError:
             pass
-        return memory.x, memory.y, memory.z
+        return memory.x, memory.y, memory.z, tuple(memory.table.items()), tuple(memory.box)
 
     return scenario
 
@@ -115,6 +117,8 @@ async def _task(memory: Memory, ops: list[Op], tg: Any) -> None:
                 read += memory.y
             else:
                 memory.z = 7
+        elif op in ("put", "get", "has", "any", "append", "drop", "delete"):
+            read = _use_containers(memory, op, name, read + number + len(ops))
         elif op == "set":
             memory.event.set()
         elif op == "wait":
@@ -126,6 +130,24 @@ async def _task(memory: Memory, ops: list[Op], tg: Any) -> None:
             return
         elif op == "cancel":
             tg.cancel_scope.cancel()
+
+
+def _use_containers(memory: Memory, op: str, name: str, value: int) -> int:
+    if op == "put":
+        memory.table[name] = value
+    elif op == "get" and name in memory.table:
+        value = memory.table[name]
+    elif op == "delete" and name in memory.table:
+        del memory.table[name]
+    elif op == "has" and name not in memory.box:
+        memory.x = value
+    elif op == "any" and memory.box:
+        memory.y = value
+    elif op == "append":
+        memory.box.append(name)
+    elif op == "drop" and name in memory.box:
+        memory.box.remove(name)
+    return value
 
 
 Met = dict[object, set["Hashable"]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import anyio
 import pytest
 from hypothesis import given, settings, strategies as st
 
@@ -60,6 +61,18 @@ class TestRandomPrograms:
         check(program, backend)
 
     @settings(max_examples=15)
+    @given(program=programs("put", "get", "delete"))
+    def test_keys_of_a_dictionary(self, backend: str, program: Program) -> None:
+        """Also where each key is looked at by itself, and their order counts."""
+        check(program, backend)
+
+    @settings(max_examples=15)
+    @given(program=programs("has", "any", "append", "drop", "put"))
+    def test_elements_of_a_list(self, backend: str, program: Program) -> None:
+        """Also where one element is asked for, or whether there is any."""
+        check(program, backend)
+
+    @settings(max_examples=15)
     @given(program=programs("write", "look", "crash", "cancel", "spawn"))
     def test_crashes_cancellations_and_spawns(self, backend: str, program: Program) -> None:
         """Also where a task crashes, which cancels the others, cancels all, or starts another."""
@@ -79,6 +92,70 @@ def test_wakeup_trees_would_lose_a_class() -> None:
         [[(look, "x"), (look, "x"), (look, "y")], [(write, "x"), (write, "x")], [(look, "z")]],
         "trio",
     )
+
+
+class Shared:
+    """What tasks share."""
+
+    def __init__(self) -> None:
+        self.table: dict[str, object] = {"a": None, "b": None}
+        self.files = [Shared.__name__]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+class TestParts:
+    def test_keys_do_not_depend_on_each_other(self, backend: str) -> None:
+        """Two tasks that each have a key of one dictionary have one order."""
+
+        async def scenario() -> object:
+            shared = Shared()
+
+            async def put(key: str) -> None:
+                shared.table[key] = key
+
+            async with anyio.create_task_group() as tg:
+                tg.start_soon(put, "a")
+                tg.start_soon(put, "b")
+            return tuple(shared.table.values())
+
+        assert explore(scenario, backend=backend, strategy="dpor").schedules == 1
+
+    def test_new_keys_come_in_an_order(self, backend: str) -> None:
+        """Two tasks that each add a key have two."""
+
+        async def scenario() -> object:
+            shared = Shared()
+
+            async def put(key: str) -> None:
+                shared.table[key] = key
+
+            async with anyio.create_task_group() as tg:
+                tg.start_soon(put, "c")
+                tg.start_soon(put, "d")
+            return tuple(shared.table)
+
+        result = explore(scenario, backend=backend, strategy="dpor")
+        assert set(result.outcomes) == {("a", "b", "c", "d"), ("a", "b", "d", "c")}
+
+    def test_a_choice_of_elements_is_a_use_of_the_whole(self, backend: str) -> None:
+        """Where it cannot be told which element is asked for, it may be any."""
+
+        async def scenario() -> object:
+            shared = Shared()
+            found: list[bool] = []
+
+            async def look(first: str, second: str) -> None:
+                found.append((first if len(second) > 1 else second) in shared.files)
+
+            async def add(name: str) -> None:
+                shared.files.append(name)
+
+            async with anyio.create_task_group() as tg:
+                tg.start_soon(look, "a", "b")
+                tg.start_soon(add, "b")
+            return found[0]
+
+        assert set(explore(scenario, backend=backend, strategy="dpor").outcomes) == {True, False}
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -110,6 +110,25 @@ def test_an_interrupt_ends_the_search() -> None:
         explore(scenario, backend="trio")
 
 
+def test_code_that_heeds_nothing() -> None:
+    """A task that catches whatever is thrown at it is given up, and the search goes on."""
+
+    async def stubborn(event: anyio.Event) -> None:
+        while not event.is_set():
+            try:
+                await event.wait()
+            except BaseException:  # noqa: ASYNC103, S112  on purpose
+                continue
+
+    async def scenario() -> None:
+        async with anyio.create_task_group() as tg:
+            tg.start_soon(stubborn, anyio.Event())
+            tg.start_soon(checkpoint)
+
+    result = explore(scenario, backend="trio", strategy="dfs", keep_going=True)
+    assert result.failures == result.schedules == 3
+
+
 def test_an_error_of_the_search() -> None:
     """What a strategy of the user raises is not taken for the program's failure."""
 

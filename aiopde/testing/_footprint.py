@@ -176,6 +176,9 @@ class Tracker:
             if any(event.accesses.get(key, 0) & ~READ for key in reads):
                 # The order of two such steps can be seen by the invariant, if by nobody else.
                 self._note(event.accesses, ("invariant", number), WRITE)
+                # And whether it holds now hangs on all it looked at, whoever wrote that before.
+                for key in reads:
+                    event.accesses[key] = event.accesses.get(key, 0) | READ
 
     def _place(self, lane: Lane, over: bool) -> str:
         if over or lane.task is None:

@@ -162,8 +162,9 @@ def _hook_class(cls: Any, tracker: Tracker, undo: Undo, only: frozenset[str] | N
 
 
 def _replace(cls: type, name: str, value: object, undo: Undo) -> None:
-    undo.append((cls, name, vars(cls).get(name, _ABSENT)))
+    before = vars(cls).get(name, _ABSENT)
     setattr(cls, name, value)
+    undo.append((cls, name, before))  # not if it failed: to undo that would fail, too
 
 
 @final

@@ -152,12 +152,6 @@ def depth_first(prefix: Sequence[str] = ()) -> Search:
             return "exhaustive" if complete else "bounded (loops cut short)"
 
 
-def replay(choices: Sequence[str]) -> Search:
-    """Run one schedule."""
-    yield Plan(Replay(choices))
-    return "replayed"
-
-
 Cost = Callable[[int, "list[Lane]", "Lane | None"], int]
 
 

@@ -146,8 +146,12 @@ class TurnstileDriver:
             run.begin(main)
             self._arrived.clear()
             self._let_through(main)
-            while await self._step(main):
-                pass
+            try:
+                while await self._step(main):
+                    pass
+            except Exception as mistake:
+                # Out of here at once, the nursery would wait for who waits at the turnstile.
+                run.break_off(mistake)
             run.end()
             await self._clear_away(nursery)
             self._watching = False

@@ -3,15 +3,21 @@ What the race explorer costs, and how far it gets: ``python -m tests.bench.explo
 
 S is two readers, a remover and a closer of the kernel's guard in a few lines. A bare loop runs the
 same scenario as often, one after the other; shares are of processor time, the least of several
-pairs.
+pairs. The peers (dependency group ``bench-explorer``) run S on plain asyncio, in time of the wall,
+since one of them waits; so does the search on two processes.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from functools import partial
+from importlib import import_module
+from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -24,7 +30,7 @@ from tests.testing import _guard
 from tests.testing._guard import MUTANTS, Guard, race_of
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Generator
 
     from aiopde import File, ProcFile
 
@@ -52,6 +58,17 @@ async def _with_asyncio() -> None:
         tg.create_task(guard.close(file), name="c0")
 
 
+@contextmanager
+def _plain_guard() -> Generator[None]:
+    patched: Any = _guard
+    saved = patched.anyio, patched.checkpoint
+    patched.anyio, patched.checkpoint = _PlainAsyncio, _yield
+    try:
+        yield
+    finally:
+        patched.anyio, patched.checkpoint = saved
+
+
 async def _repeat(scenario: Callable[[Any], Awaitable[object]]) -> None:
     for _ in range(TIMES):
         await scenario(None)
@@ -61,6 +78,12 @@ def _seconds(call: Callable[[], object]) -> float:
     began = time.process_time()
     call()
     return time.process_time() - began
+
+
+def _wall(call: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    call()
+    return time.perf_counter() - began
 
 
 def _share(bare: Callable[[], object], explored: Callable[[], object]) -> tuple[float, float]:
@@ -85,7 +108,7 @@ def speed() -> None:
         await _with_asyncio()
 
     rows: list[tuple[str, Callable[[], object], Callable[[], object], float]] = [
-        ("trio", partial(trio.run, _repeat, scenario), partial(_explore, scenario, "trio"), 0.75),
+        ("trio", lambda: trio.run(_repeat, scenario), partial(_explore, scenario, "trio"), 0.75),
         (
             "anyio on asyncio",
             lambda: asyncio.run(_repeat(scenario)),
@@ -96,16 +119,11 @@ def speed() -> None:
     for name, bare, explored, target in rows:
         share, rate = _share(bare, explored)
         _say(f"speed, {name}", f"{share:.0%} ({rate:.0f}/s)", f"{target:.0%}", share >= target)
-    patched: Any = _guard
-    saved = patched.anyio, patched.checkpoint
-    patched.anyio, patched.checkpoint = _PlainAsyncio, _yield
-    try:
+    with _plain_guard():
         share, rate = _share(
             lambda: asyncio.run(_repeat(without_argument)),
             partial(_explore, _with_asyncio, "asyncio"),
         )
-    finally:
-        patched.anyio, patched.checkpoint = saved
     _say("speed, plain asyncio", f"{share:.0%} ({rate:.0f}/s)", "70%", share >= 0.70)
 
 
@@ -177,7 +195,101 @@ def mutants() -> None:
     _say("slowest of nine mutants, by default", str(slowest), "≤ 66", slowest <= 66)
 
 
+class _State:
+    """S as frontrun wants it: what is shared, and who works on it."""
+
+    def __init__(self) -> None:
+        self.guard = Guard()
+        self.file = self.guard.open()
+
+
+async def _read(state: _State) -> None:
+    await state.guard.read(state.file)
+
+
+async def _remove(state: _State) -> None:
+    await state.guard.remove()
+
+
+async def _close(state: _State) -> None:
+    await state.guard.close(state.file)
+
+
+def _holds(state: _State) -> bool:
+    return state.guard.gone
+
+
+def _by_simloop(module: Any, times: int) -> None:
+    assert module.explore(_with_asyncio, range(times)) is None
+
+
+def _by_simloom(module: Any, times: int) -> None:
+    assert module.explore(_with_asyncio, runs=times).first_failure is None
+
+
+def _by_frontrun(module: Any, times: int) -> None:
+    async def explore_s() -> Any:
+        return await module.explore(
+            setup=_State,
+            workers=[_read, _read, _remove, _close],
+            invariant=_holds,
+            strategy="random",
+            max_attempts=times,
+            timeout_per_run=1.0,
+            detect_io=False,
+        )
+
+    asyncio.run(explore_s())
+
+
+PEERS: dict[str, tuple[Callable[[Any, int], None], int]] = {
+    "simloop": (_by_simloop, 300),
+    "simloom": (_by_simloom, 300),
+    "frontrun": (_by_frontrun, 20),
+}
+"""How each runs S at random, and how often here."""
+
+
+def peers() -> None:
+    with _plain_guard():
+        ours = TIMES / min(_wall(partial(_explore, _with_asyncio, "asyncio")) for _ in range(3))
+        for name, (run, times) in PEERS.items():
+            try:
+                module = import_module(name)
+            except ImportError:
+                sys.stdout.write(f"{f'schedules beside {name}':46} {'not installed':>22}\n")
+                continue
+            theirs = times / min(_wall(partial(run, module, times)) for _ in range(3))
+            value = f"{ours / theirs:.0f}x ({theirs:.0f}/s)"
+            _say(f"schedules beside {name}", value, "≥ 20x", ours >= 20 * theirs)
+
+
+async def three_by_three() -> None:
+    """34 650 orders; a function of a module, as workers import it."""
+
+    async def task() -> None:
+        for _ in range(3):
+            await checkpoint()
+
+    async with anyio.create_task_group() as tg:
+        for number in range(3):
+            tg.start_soon(task, name=f"t{number}")
+
+
+def processes() -> None:
+    search = partial(explore, three_by_three, strategy="dfs", max_schedules=100_000)
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        for job in [pool.submit(os.getpid) for _ in range(2)]:
+            job.result()
+        one = min(_wall(search) for _ in range(2))
+        two = min(_wall(partial(search, executor=pool)) for _ in range(2))
+    value = f"{one / two:.2f}x ({one:.1f} s, {two:.1f} s)"
+    _say("two processes beside one, 34 650 orders", value, "≥ 1.8x", one >= 1.8 * two)
+
+
 if __name__ == "__main__":
     speed()
     spaces()
     mutants()
+    peers()
+    processes()

@@ -1,0 +1,143 @@
+"""Hooks on classes: in place during a search, on the program's own, and gone without a trace."""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import sys
+from collections import OrderedDict
+from typing import Any
+
+import anyio
+import pytest
+
+from aiopde.testing import explore
+from aiopde.testing._footprint import Tracker
+from aiopde.testing._hooks import hooks, is_programs, is_programs_file
+from tests.testing._programs import BACKENDS, with_anyio
+
+
+class Plain:
+    kind = "plain"
+
+    def __init__(self) -> None:
+        self.x = 1
+
+    @property
+    def double(self) -> int:
+        return self.x * 2
+
+    def method(self) -> int:
+        return self.x
+
+
+class Slotted:
+    __slots__ = ("x",)
+
+    def __init__(self) -> None:
+        self.x = 1
+
+
+class OnlyNew:
+    """Called with arguments that object.__init__ does not take."""
+
+    x: int
+
+    def __new__(cls, x: int) -> OnlyNew:
+        self = super().__new__(cls)
+        self.x = x
+        return self
+
+
+class Colour(enum.Enum):
+    RED = 1
+
+
+def accesses(tracker: Tracker, call: Any) -> set[tuple[str, int]]:
+    """Return the names of the attributes that a call touches, and how."""
+    tracker.accesses = {}
+    call()
+    seen, tracker.accesses = tracker.accesses, None
+    return {(tracker._labels[key][1], kinds) for key, kinds in seen.items()}
+
+
+@pytest.mark.parametrize("kind", [Plain, Slotted])
+def test_reads_writes_and_deletions(kind: Any) -> None:
+    """Of attributes in a dictionary as of those in slots."""
+    tracker = Tracker()
+    thing = kind()
+    with hooks(tracker):
+        assert accesses(tracker, lambda: thing.x) == {("x", 1)}
+        assert accesses(tracker, lambda: setattr(thing, "x", 2)) == {("x", 2)}
+        assert accesses(tracker, lambda: delattr(thing, "x")) == {("x", 2)}
+        assert accesses(tracker, lambda: hasattr(thing, "x")) == {("x", 1)}
+    assert not hasattr(thing, "x")
+
+
+def test_what_is_no_state() -> None:
+    """A method or property is code: what counts is what it touches."""
+    tracker = Tracker()
+    thing = Plain()
+    with hooks(tracker):
+        assert accesses(tracker, lambda: thing.method()) == {("x", 1)}
+        assert accesses(tracker, lambda: thing.double) == {("x", 1)}
+        assert accesses(tracker, lambda: thing.kind) == {("kind", 1)}
+        assert accesses(tracker, lambda: thing.__class__) == set()
+        assert accesses(tracker, lambda: Colour.RED.value) == set()
+
+
+def test_nothing_counts_between_steps() -> None:
+    """While no task moves, the hooks do what the class does, and note nothing."""
+    tracker = Tracker()
+    with hooks(tracker):
+        for thing in (Plain(), Slotted()):
+            thing.x = 5
+            assert thing.x == 5
+            del thing.x
+        assert OnlyNew(3).x == 3
+        assert type(getattr(Slotted, "x")).__name__ == "Slot"  # noqa: B009
+    assert tracker._keys == {}
+
+
+def test_a_library_s_class_on_request() -> None:
+    """track= takes classes that are not the program's."""
+    tracker = Tracker()
+    thing: Any = type("Mine", (OrderedDict,), {"__module__": "json"})()
+    assert not is_programs("json")
+    with hooks(tracker):
+        assert accesses(tracker, lambda: setattr(thing, "x", 2)) == set()
+    with hooks(tracker, [type(thing)]):
+        assert accesses(tracker, lambda: setattr(thing, "x", 2)) == {("x", 2)}
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_they_are_gone(backend: str) -> None:
+    """After a search, every class has exactly what it had before."""
+    classes: list[Any] = [Plain, Slotted, OnlyNew, anyio.Event, asyncio.Lock, asyncio.TaskGroup]
+    before = [dict(vars(cls)) for cls in classes]
+    explore(with_anyio(2, 1), backend=backend, strategy="dpor")
+    assert [dict(vars(cls)) for cls in classes] == before
+
+
+def test_they_are_gone_after_an_error() -> None:
+    """Also if a class cannot be hooked."""
+    before = dict(vars(Plain))
+    with pytest.raises(TypeError, match="immutable type"), hooks(Tracker(), [int]):
+        pytest.fail("int cannot be hooked")
+    assert dict(vars(Plain)) == before
+
+
+def test_whose_is_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The program's: what is no library's, what was typed in, and aiopde itself but for this."""
+    assert is_programs(__name__)
+    monkeypatch.delattr(sys.modules["__main__"], "__file__", raising=False)
+    assert is_programs("__main__")
+    assert is_programs("aiopde._entry")
+    assert not is_programs("aiopde.testing._run")
+    assert not is_programs("asyncio")
+    assert not is_programs("no such module")
+    assert is_programs_file(__file__)
+    assert is_programs_file("<string>")
+    assert is_programs_file("<stdin-1>")
+    assert not is_programs_file(asyncio.__file__)
+    assert not is_programs_file("<frozen importlib>")

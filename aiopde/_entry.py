@@ -302,18 +302,18 @@ class Rare:
     __slots__ = ("children", "completion", "holders", "removal", "shared", "subdirs", "watchers")
 
     def __init__(self, removal: Any = None, *, holders: int = 0, shared: bool = False) -> None:
-        self.shared = shared
+        self.shared: bool = shared
         self.children: Children | None = None
-        self.subdirs = 0
+        self.subdirs: int = 0
         # What the last call out sets; see Rundown.kill().
         self.completion: anyio.Event | None = None
         # Files that removal does not, or no longer, wait for: directories, and those released but
         # not yet closed. The last of them frees the number of an entry that is gone.
-        self.holders = holders
+        self.holders: int = holders
         # What its removal wakes when it begins, by whoever put it there.
         self.watchers: dict[object, anyio.Event] | None = None
         # The removal under way, for those who join it.
-        self.removal = removal
+        self.removal: Any = removal
 
 
 class ProcDirEntry(Rundown, AsyncResource):

@@ -54,13 +54,13 @@ class Traffic:
 
     def __init__(self) -> None:
         # As in struct pde_opener: a release that may wait has begun; who waits for it to end.
-        self.closing = False
+        self.closing: bool = False
         self.completion: anyio.Event | None = None
-        self.descriptors = 1
+        self.descriptors: int = 1
         # Who waits for the position.
         self.queue: deque[_Waiter] | None = None
         # How many of the calls inside do not use the position.
-        self.shared = 0
+        self.shared: int = 0
 
 
 class File:

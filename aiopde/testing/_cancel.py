@@ -15,8 +15,8 @@ class Canceller:
     __slots__ = ("delivered", "victim")
 
     def __init__(self, victim: Lane) -> None:
-        self.victim = victim
-        self.delivered = False
+        self.victim: Lane = victim
+        self.delivered: bool = False
 
     def deliver(self) -> None:
         """Cancel the victim: it wakes at once if it waits, else at its next checkpoint."""

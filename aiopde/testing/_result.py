@@ -111,7 +111,7 @@ class RaceFoundError(AssertionError):
 
     def __init__(self, result: Result, replay: str = "") -> None:
         self.result = result
-        self.failure = result.failure
+        self.failure: Failure | None = result.failure
         from ._report import report
 
         super().__init__(report(result, replay=replay))

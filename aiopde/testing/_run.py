@@ -26,10 +26,10 @@ class Lane:
     __slots__ = ("canceller", "cancels", "children", "index", "name", "parent", "scope", "task")
 
     def __init__(self, name: str, index: int, parent: Lane | None, task: Any = None) -> None:
-        self.name = name
-        self.index = index
-        self.parent = parent
-        self.task = task
+        self.name: str = name
+        self.index: int = index
+        self.parent: Lane | None = parent
+        self.task: Any = task
         """The loop's task; None for a canceller."""
         self.cancels: Canceller | None = None
         self.children: dict[str, int] | None = None
@@ -77,8 +77,8 @@ class Plan:
     __slots__ = ("choose", "watch")
 
     def __init__(self, choose: Choose, watch: Watcher | None = None) -> None:
-        self.choose = choose
-        self.watch = watch
+        self.choose: Choose = choose
+        self.watch: Watcher | None = watch
 
 
 @final
@@ -95,9 +95,9 @@ class Execution:
         """Who made each step at which there was a choice."""
         self.failure: Failure | None = None
         self.outcome: Hashable = None
-        self.cut = False
+        self.cut: bool = False
         """Whether it was given up, because the plan said so."""
-        self.unfair = False
+        self.unfair: bool = False
         """Whether it ended only after everybody was given his turn."""
 
     @property
@@ -218,17 +218,21 @@ class Run:
     def __init__(self, search: Search, settings: Settings, backend: Backend) -> None:
         self._search = search
         self._settings = settings
-        self.backend = backend
+        self.backend: Backend = backend
         self._victims = frozenset(settings.cancel)
-        self.verdict = ""
+        self.verdict: str = ""
         self.error: BaseException | None = None
         """What the search itself raised: a mistake in a strategy, or an interrupt."""
-        self.race = Race(self)
-        self.going = False
+        self.race: Race = Race(self)
+        self.going: bool = False
         """Whether an execution is going on; False while one is being cleared away."""
-        self.idle = True
+        self.idle: bool = True
         """Whether there is no execution, not even one to be cleared away."""
-        self.execution = Execution()
+        self.execution: Execution = Execution()
+        self.choose: Choose = first_come
+        self.path: list[Lane] = []
+        self.choices: list[Lane] = []
+        self.lanes: list[Lane] = []
         self.invariants: list[tuple[Callable[[], object], str]] = []
         self.watch: Watcher | None = None
         self.ready: list[Lane] = []

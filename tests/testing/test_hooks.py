@@ -102,11 +102,12 @@ def test_nothing_counts_between_steps() -> None:
 def test_a_library_s_class_on_request() -> None:
     """track= takes classes that are not the program's."""
     tracker = Tracker()
-    thing: Any = type("Mine", (OrderedDict,), {"__module__": "json"})()
+    kind: Any = type("Mine", (OrderedDict,), {"__module__": "json"})
+    thing = kind()
     assert not is_programs("json")
     with hooks(tracker):
         assert accesses(tracker, lambda: setattr(thing, "x", 2)) == set()
-    with hooks(tracker, [type(thing)]):
+    with hooks(tracker, [kind]):
         assert accesses(tracker, lambda: setattr(thing, "x", 2)) == {("x", 2)}
 
 
@@ -114,9 +115,9 @@ def test_a_library_s_class_on_request() -> None:
 def test_they_are_gone(backend: str) -> None:
     """After a search, every class has exactly what it had before."""
     classes: list[Any] = [Plain, Slotted, OnlyNew, anyio.Event, asyncio.Lock, asyncio.TaskGroup]
-    before = [dict(vars(cls)) for cls in classes]
+    before: list[dict[str, Any]] = [dict(cls.__dict__) for cls in classes]
     explore(with_anyio(2, 1), backend=backend, strategy="dpor")
-    assert [dict(vars(cls)) for cls in classes] == before
+    assert [dict(cls.__dict__) for cls in classes] == before
 
 
 def test_they_are_gone_after_an_error() -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from tests.mutants import MUTANTS, ROOT, Mutant
 
-from ._play import BACKENDS, SECONDS, Play, run
+from ._play import BACKENDS, Play, run
 from .test_close_vs_remove import close_and_remove, read_close_and_remove
 from .test_create_vs_remove import create_and_remove
 from .test_dup_vs_close import two_descriptors
@@ -106,7 +106,6 @@ def broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Callabl
         del sys.modules[name]
 
 
-@pytest.mark.timeout(SECONDS)
 @pytest.mark.parametrize(
     ("hunt", "backend"),
     list(zip(HUNTS, cycle(BACKENDS), strict=False)),

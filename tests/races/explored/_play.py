@@ -33,6 +33,7 @@ STATES = ("live", "unlinked", "dying", "releasing", "gone")
 DYING, RELEASING, GONE = 2, 3, 4
 BACKENDS = ("asyncio", "trio")
 
+
 class Play:
     """
     Where one schedule is played: ``async with Play(race) as p:``, a ProcFS is then at ``p.proc``.

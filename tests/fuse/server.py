@@ -45,6 +45,8 @@ import_module(f"anyio._backends._{'trio' if backend == 'trio' else 'asyncio'}")
 if user:
     # Once all is imported: the interpreter itself may be out of an ordinary user's reach.
     import_module("concurrent.futures.thread")
+    if backend == "uvloop":
+        import_module("uvloop")
     number = int(user[0])
     os.setgroups([])
     os.setgid(number)

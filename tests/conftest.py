@@ -2,6 +2,7 @@
 Every async test runs once on each loop; one marked ``trio`` runs under pytest-trio instead.
 """
 
+import signal
 from collections.abc import Awaitable, Callable, Generator
 from functools import wraps
 from inspect import iscoroutinefunction
@@ -18,6 +19,10 @@ BACKENDS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 SECONDS_TO_HANG = 20
+
+# A shell that starts the tests in the background has them ignore Ctrl-C, and all that they start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # pragma: no cover
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The first example of a test on a loop also pays for starting that loop.
 settings.register_profile("aiopde", deadline=None)

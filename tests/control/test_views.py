@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from errno import ENOENT
 from typing import TYPE_CHECKING, Any
 
@@ -132,6 +133,7 @@ class TestPs:
             assert len(looks.look(served.proc.root)) == len(looks._first) == 1
             handlers.let_go("read")
             await all_blocked()
+            gc.collect()  # the loop's own cycles
             assert len(looks._first) == 0
 
     async def test_a_call_that_asks_itself(self, serve: Serve) -> None:

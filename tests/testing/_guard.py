@@ -257,8 +257,8 @@ def race_of(
 
     async def scenario(race: Race) -> object:
         calls: list[Call] = []
+        guards = [kind(release_steps=release_steps) for _ in range(entries)]
         async with anyio.create_task_group() as tg:
-            guards = [kind(release_steps=release_steps) for _ in range(entries)]
             for e, guard in enumerate(guards):
                 files = [guard.open() for _ in range(openers)]
                 suffix = f"_{e}" if entries > 1 else ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 from anyio.lowlevel import checkpoint
@@ -44,7 +44,7 @@ class OddError(Exception):
 
 async def lost_update() -> None:
     """Fails in some of its schedules, not in the first."""
-    count = 0
+    count: Any = 0
 
     async def increment() -> None:
         nonlocal count

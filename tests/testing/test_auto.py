@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import sys
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
@@ -204,14 +204,14 @@ _hidden_source = """
 async def read(): return box.value
 async def write(value): box.value = value
 """
-_hidden: dict[str, object] = {"box": _MODULE}
+_hidden: dict[str, Any] = {"box": _MODULE}
 exec(compile(_hidden_source, "<frozen elsewhere>", "exec"), _hidden)
 
 
 async def _hidden_read() -> int:
-    value: int = await _hidden["read"]()  # type: ignore[operator]
+    value: int = await _hidden["read"]()
     return value
 
 
 async def _hidden_write(value: int) -> None:
-    await _hidden["write"](value)  # type: ignore[operator]
+    await _hidden["write"](value)

@@ -35,7 +35,11 @@ def test_nothing_is_left_of_the_hook() -> None:
 @pytest.fixture
 def broken_hook(monkeypatch: pytest.MonkeyPatch) -> Generator[None]:
     """A trio that does not ask for our order any more."""
-    monkeypatch.setattr(Driver, "batch_begins", lambda self, batch: None)
+
+    def batch_begins(_driver: Driver, _batch: object) -> None:
+        pass
+
+    monkeypatch.setattr(Driver, "batch_begins", batch_begins)
     trio_driver.cache_clear()
     yield
     trio_driver.cache_clear()

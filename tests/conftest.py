@@ -2,6 +2,7 @@
 Every async test runs once on each loop; one marked ``trio`` runs under pytest-trio instead.
 """
 
+import os
 import signal
 from collections.abc import Awaitable, Callable, Generator
 from functools import wraps
@@ -19,6 +20,9 @@ BACKENDS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 SECONDS_TO_HANG = 20
+
+# Whoever has a kernel of his own running, the tests' are others.
+os.environ.pop("AIOPDE_CONTROL", None)
 
 # A shell that starts the tests in the background has them ignore Ctrl-C, and all that they start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # pragma: no cover

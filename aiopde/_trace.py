@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from anyio import TaskInfo
 
     class Switch(Protocol):
+        """Turns the tracepoints of a hot path on or off."""
+
         def __call__(self, *, on: bool) -> None: ...
 
 

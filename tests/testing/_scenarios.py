@@ -1,4 +1,4 @@
-"""Scenarios that other processes can import."""
+"""Scenarios that other processes can import, and that several tests explore."""
 
 from __future__ import annotations
 
@@ -92,3 +92,18 @@ class Outcome:
 
     def __reduce__(self) -> str:
         raise TypeError
+
+
+async def heeds_nothing() -> None:
+    """One of its tasks catches whatever is thrown at it, and waits on."""
+
+    async def stubborn(event: anyio.Event) -> None:
+        while not event.is_set():
+            try:
+                await event.wait()
+            except BaseException:  # noqa: ASYNC103, S112  on purpose
+                continue
+
+    async with anyio.create_task_group() as tg:
+        tg.start_soon(stubborn, anyio.Event())
+        tg.start_soon(checkpoint)

@@ -11,6 +11,7 @@ from anyio.lowlevel import checkpoint
 from aiopde.testing import RaceFoundError, explore
 from tests.testing._guard import MUTANTS, race_of
 from tests.testing._programs import BACKENDS, orders, with_anyio, with_asyncio, with_trio
+from tests.testing._scenarios import heeds_nothing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -306,17 +307,5 @@ class TestMisuse:
     def test_code_that_heeds_nothing(self, backend: str) -> None:
         """A task that catches whatever is thrown at it is given up, and the search goes on."""
 
-        async def stubborn(event: anyio.Event) -> None:
-            while not event.is_set():
-                try:
-                    await event.wait()
-                except BaseException:  # noqa: ASYNC103, S112  on purpose
-                    continue
-
-        async def scenario() -> None:
-            async with anyio.create_task_group() as tg:
-                tg.start_soon(stubborn, anyio.Event())
-                tg.start_soon(checkpoint)
-
-        result = explore(scenario, backend=backend, strategy="dfs", keep_going=True)
+        result = explore(heeds_nothing, backend=backend, strategy="dfs", keep_going=True)
         assert result.failures == result.schedules == 3

@@ -14,6 +14,7 @@ from aiopde.testing._selfcheck import trio_driver
 from aiopde.testing._trio import Driver
 from tests.testing._guard import MUTANTS, race_of
 from tests.testing._programs import scenario_of, with_anyio
+from tests.testing._scenarios import heeds_nothing
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -116,19 +117,7 @@ def test_an_interrupt_ends_the_search() -> None:
 def test_code_that_heeds_nothing() -> None:
     """A task that catches whatever is thrown at it is given up, and the search goes on."""
 
-    async def stubborn(event: anyio.Event) -> None:
-        while not event.is_set():
-            try:
-                await event.wait()
-            except BaseException:  # noqa: ASYNC103, S112  on purpose
-                continue
-
-    async def scenario() -> None:
-        async with anyio.create_task_group() as tg:
-            tg.start_soon(stubborn, anyio.Event())
-            tg.start_soon(checkpoint)
-
-    result = explore(scenario, backend="trio", strategy="dfs", keep_going=True)
+    result = explore(heeds_nothing, backend="trio", strategy="dfs", keep_going=True)
     assert result.failures == result.schedules == 3
 
 

@@ -1,74 +1,32 @@
 """
 Entries that can be removed while they are being read: Linux procfs for async Python.
 
-General layout: one private module for each kernel object, each importing only from those below
-it in the README's drawing. Users import from here; private paths never show, not even in
-tracebacks.
+Its parts are loaded when the first of them is asked for: for its plugin, pytest imports this
+package in every run where it is installed, and most of these have no other use for it.
 """
 
-from ._cdev import Cdev, DevFS
-from ._credentials import ROOT, Credentials
-from ._entry import EntryStatistics, ProcDirEntry
-from ._errors import EntryRemovedError, HandlerError
-from ._file import Mapping, ProcFile
-from ._holders import Holder
-from ._kernel import Kernel
-from ._kmod import depends
-from ._module import Module, ModuleInfo, ModuleState, UseAfterFreeError, this_module
-from ._open_file import DEFAULT_POLLMASK, MAX_RW_COUNT, File
-from ._ops import ProcOps
-from ._procfs import ProcFS
-from ._seq_file import SEQ_SKIP, SeqFile, SeqOps
-from ._stat import DirEntry, Stat
-from ._trace import TraceRecord, trace
-from ._usecount import BIAS, UseCount, UseCountStatistics
-from ._wait import WaitQueue
-from ._watch import RemovalTimeoutError
+TYPE_CHECKING = False  # what typing has; to import that would take longer than all of this
 
-__all__ = [
-    "BIAS",
-    "DEFAULT_POLLMASK",
-    "MAX_RW_COUNT",
-    "ROOT",
-    "SEQ_SKIP",
-    "Cdev",
-    "Credentials",
-    "DevFS",
-    "DirEntry",
-    "EntryRemovedError",
-    "EntryStatistics",
-    "File",
-    "HandlerError",
-    "Holder",
-    "Kernel",
-    "Mapping",
-    "Module",
-    "ModuleInfo",
-    "ModuleState",
-    "ProcDirEntry",
-    "ProcFS",
-    "ProcFile",
-    "ProcOps",
-    "RemovalTimeoutError",
-    "SeqFile",
-    "SeqOps",
-    "Stat",
-    "TraceRecord",
-    "UseAfterFreeError",
-    "UseCount",
-    "UseCountStatistics",
-    "WaitQueue",
-    "depends",
-    "this_module",
-    "trace",
-]
+if TYPE_CHECKING:
+    from ._api import *  # noqa: F403
+    from ._api import __all__ as __all__
+else:
+    del TYPE_CHECKING
 
+    def __getattr__(name: str) -> object:
+        if name == "__all__" or not name.startswith("_"):
+            _load()
+        try:
+            return globals()[name]
+        except KeyError:
+            msg = f"module {__name__!r} has no attribute {name!r}"
+            raise AttributeError(msg) from None
 
-# Tracebacks, pickles and documentation should name the path users import from.
-def _take_over(names: list[str]) -> None:
-    for name in names:
-        if hasattr(globals()[name], "__qualname__"):
-            globals()[name].__module__ = __name__
+    def __dir__() -> list[str]:
+        _load()
+        return list(globals())
 
+    def _load() -> None:
+        from . import _api
 
-_take_over(__all__)
+        globals().update({name: getattr(_api, name) for name in ("__all__", *_api.__all__)})

@@ -1,5 +1,7 @@
 """The public surface: what `import aiopde` gives, and that each part of it is whole."""
 
+import subprocess
+import sys
 from collections import Counter
 from inspect import isclass, isfunction, ismodule, isroutine
 from pathlib import Path
@@ -11,18 +13,13 @@ import aiopde
 PACKAGE = Path(aiopde.__file__).parent
 TESTS = Path(__file__).parent
 
+# Of _api.py, this file is the test.
+MODULES = sorted({path.stem for path in PACKAGE.glob("_[!_]*.py")} - {"_api"})
 CLASSES_AND_FUNCTIONS = [
     name
     for name in aiopde.__all__
     if isclass(getattr(aiopde, name)) or isfunction(getattr(aiopde, name))
 ]
-
-# Where the tests of a module are, if not in tests/test_<its name>.py; say why.
-# Until the tests of issue 3 are complete.
-TESTED_ELSEWHERE: dict[str, str] = {
-    "_wait": "test_differences.py",
-    "_watch": "test_differences.py",
-}
 
 
 @pytest.mark.parametrize("name", CLASSES_AND_FUNCTIONS)
@@ -65,10 +62,37 @@ def test_nothing_else_is_public() -> None:
     assert public == set(aiopde.__all__)
 
 
-@pytest.mark.parametrize("module", sorted(path.stem for path in PACKAGE.glob("_[!_]*.py")))
+@pytest.mark.parametrize("module", MODULES)
 def test_each_module_has_its_tests(module: str) -> None:
     """
     Who changes aiopde/_x.py finds its tests in tests/test_x.py.
     """
-    file = TESTED_ELSEWHERE.get(module, f"test{module}.py")
-    assert (TESTS / file).is_file()
+    assert (TESTS / f"test{module}.py").is_file()
+
+
+def test_loads_nothing_until_asked() -> None:
+    """
+    The package alone loads none of its parts, nor anyio: pytest imports it for its plugin.
+    """
+    code = "import aiopde, sys; print(*(m for m in sys.modules if 'aiopde' in m or m == 'anyio'))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
+    assert done.stdout.split() == ["aiopde"]
+
+
+def test_says_what_it_has() -> None:
+    """
+    `dir()` and `from aiopde import *` give the public names before anything was loaded.
+    """
+    code = "import aiopde; print(*dir(aiopde)); from aiopde import *; print(*dir())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
+    listed, imported = (set(line.split()) for line in done.stdout.splitlines())
+    assert set(aiopde.__all__) <= listed & imported
+
+
+def test_a_wrong_name_is_an_attribute_error() -> None:
+    """
+    What is not there is told as by any module, private names too.
+    """
+    for name in ("ProcFs", "_procfs_"):
+        with pytest.raises(AttributeError, match=f"^module 'aiopde' has no attribute '{name}'$"):
+            getattr(aiopde, name)

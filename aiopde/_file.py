@@ -103,7 +103,7 @@ class ProcFile(AsyncResource):
                 raise file.nonsense("read", data, f"0 to {size} bytes")
             file.pos += count
         finally:
-            if file._in_use == 1 and file._traffic is None:
+            if file._in_use == 1:
                 file._in_use = 0
             elif file.leave_position():
                 await file.release_late()
@@ -170,7 +170,7 @@ class ProcFile(AsyncResource):
                 raise file.nonsense("write", taken, f"how many bytes it took, 0 to {len(data)}")
             file.pos += taken
         finally:
-            if file._in_use == 1 and file._traffic is None:
+            if file._in_use == 1:
                 file._in_use = 0
             elif file.leave_position():
                 await file.release_late()
@@ -589,7 +589,7 @@ class ProcFile(AsyncResource):
     # to wait for, and nobody who could meet the release while it runs.
     async def _aclose_quick(self) -> None:
         file, self._file = self._file, CLOSED
-        if file._in_use or file._traffic is not None or sinks:
+        if file._in_use or sinks:
             if file is not CLOSED:
                 await file.put()
             return

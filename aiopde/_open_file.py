@@ -46,13 +46,14 @@ class Traffic:
     """
     What most open files never see: more than one call, more than one descriptor, a long release.
 
-    One that has seen something of it has its own of this, and the others None: a hundred thousand
-    open files pay for one word.
+    One that has seen something of it has its own of this, in the place of its plain number.
     """
 
-    __slots__ = ("closing", "completion", "descriptors", "queue", "shared")
+    __slots__ = ("closing", "completion", "descriptors", "in_use", "queue", "shared")
 
-    def __init__(self) -> None:
+    def __init__(self, in_use: int) -> None:
+        # What the plain number was: the calls inside, and BIAS.
+        self.in_use: int = in_use
         # As in struct pde_opener: a release that may wait has begun; who waits for it to end.
         self.closing: bool = False
         self.completion: anyio.Event | None = None
@@ -83,7 +84,6 @@ class File:
         "_in_use",
         "_newer",
         "_older",
-        "_traffic",
         "entry",
         "flags",
         "pos",
@@ -100,11 +100,11 @@ class File:
     """For the handlers; None at first."""
 
     # Calls inside; BIAS is added when the entry is removed. Of those that use the position there
-    # can be one.
-    _in_use: int
-    # Also made when the last descriptor is closed with calls inside: whoever leaves must then
-    # look, and the last one out releases.
-    _traffic: Traffic | None
+    # can be one. As soon as there is more to say, what says it, and has the number too: so one
+    # look tells a call that nobody is in its way (0), and that nobody came meanwhile (1). That is
+    # so also when the last descriptor is closed with calls inside: whoever leaves must then look,
+    # and the last one out releases.
+    _in_use: int | Traffic
     # Its neighbours among the open files of the entry; see ProcDirEntry.add_file().
     _newer: File | None
     _older: File | None
@@ -122,23 +122,40 @@ class File:
     @property
     def in_use(self) -> int:
         """How many calls are inside, on any of its descriptors."""
-        return self._in_use if self._in_use >= 0 else self._in_use - BIAS
+        number = self._number
+        return number if number >= 0 else number - BIAS
 
     @property
     def removing(self) -> bool:
         """Whether the entry's removal has begun: every further call is refused."""
-        return self._in_use < 0
+        return self._number < 0
 
     @property
     def closing(self) -> bool:
         """Whether a release that may wait for something has begun, or is over."""
-        return self._traffic is not None and self._traffic.closing
+        traffic = self.traffic
+        return traffic is not None and traffic.closing
 
-    def traffic(self) -> Traffic:
+    @property
+    def traffic(self) -> Traffic | None:
+        """What is rare about it, if there is anything."""
+        return self._in_use if isinstance(self._in_use, Traffic) else None
+
+    def own_traffic(self) -> Traffic:
         """Return what is rare about it, for a change."""
-        if self._traffic is None:
-            self._traffic = Traffic()
-        return self._traffic
+        if not isinstance(self._in_use, Traffic):
+            self._in_use = Traffic(self._in_use)
+        return self._in_use
+
+    @property
+    def _number(self) -> int:
+        return self._in_use.in_use if isinstance(self._in_use, Traffic) else self._in_use
+
+    def _enter(self) -> None:
+        if isinstance(self._in_use, Traffic):
+            self._in_use.in_use += 1
+        else:
+            self._in_use += 1
 
     # -- for handlers that wait -----------------------------------------------------------------
 
@@ -196,7 +213,7 @@ class File:
 
     def refuse_absent(self, call: str, errno: int) -> OSError:
         """Make the error of a call there is no handler for, unless it came too late anyway."""
-        if self._in_use < 0:
+        if self.removing:
             return self.refuse(call)
         return error(errno, self.entry.path, f"the file has no handler for {call}")
 
@@ -214,18 +231,18 @@ class File:
         if size < 0:
             msg = f"{call} wants a size >= 0, not {size}; leave it out for all there is"
             raise ValueError(msg)
-        shared = 0 if self._traffic is None else self._traffic.shared
-        if self.in_use > shared:
+        traffic = self.traffic
+        if self.in_use > (0 if traffic is None else traffic.shared):
             await self._wait_for_position(call)
-        elif self._in_use < 0:
+        elif self.removing:
             raise self.refuse(call)
         else:
-            self._in_use += 1
+            self._enter()
         return min(size, MAX_RW_COUNT)
 
     async def _wait_for_position(self, call: str) -> None:
         waiter = _Waiter()
-        traffic = self.traffic()
+        traffic = self.own_traffic()
         if traffic.queue is None:
             traffic.queue = deque()
         queue = traffic.queue
@@ -243,8 +260,9 @@ class File:
 
     def leave_position(self) -> bool:
         """Let such a call out; hand the position to who waits longest. True: release the file."""
-        queue = None if self._traffic is None else self._traffic.queue
-        if queue and self._in_use >= 0:
+        traffic = self.traffic
+        queue = None if traffic is None else traffic.queue
+        if queue and not self.removing:
             # The count stays as it is: the one who leaves is replaced by the one who comes.
             waiter = queue.popleft()
             waiter.granted = True
@@ -261,26 +279,29 @@ class File:
 
     def leave_shared(self) -> bool:
         """Let a call out that did not use the position. True: release the file."""
-        self.traffic().shared -= 1
+        self.own_traffic().shared -= 1
         return self._leave()
 
     def _leave(self) -> bool:
-        self._in_use -= 1
-        if self._in_use == BIAS:
+        traffic = self._in_use
+        if isinstance(traffic, Traffic):
+            traffic.in_use = left = traffic.in_use - 1
+        else:
+            self._in_use = left = traffic - 1
+        if left == BIAS:
             self.entry.unuse()
-        traffic = self._traffic
-        if traffic is None or self.in_use:
+        if not isinstance(traffic, Traffic) or self.in_use:
             return False
         if traffic.descriptors == 1 and not traffic.closing:
-            self._traffic = None  # it is as it was: calls are fast again
+            self._in_use = left  # it is as it was: calls are fast again
         return traffic.descriptors == 0
 
     async def call(self, op: str, *args: Any) -> Any:
         """Run a handler that does not use the position, inside the guard."""
-        if self._in_use < 0:
+        if self.removing:
             raise self.refuse(op)
-        self._in_use += 1
-        self.traffic().shared += 1
+        self._enter()
+        self.own_traffic().shared += 1
         try:
             return await self.run(op, *args)
         finally:
@@ -365,9 +386,12 @@ class File:
 
     def kill(self) -> bool:
         """Refuse every call from now on. True if somebody is inside, whom removal waits for."""
-        busy = self._in_use > 0
-        self._in_use += BIAS
-        return busy
+        traffic = self._in_use
+        if isinstance(traffic, Traffic):
+            traffic.in_use += BIAS
+        else:
+            self._in_use = traffic + BIAS
+        return self.in_use > 0
 
     def nonsense(self, op: str, got: object, want: str) -> HandlerError:
         """Make the error of a handler that returned what no caller can use."""
@@ -386,11 +410,11 @@ class File:
 
     def hold(self) -> None:
         """Add a descriptor, or a mapping."""
-        self.traffic().descriptors += 1
+        self.own_traffic().descriptors += 1
 
     async def put(self) -> None:
         """Give a descriptor up; the last one releases, or leaves that to who is still inside."""
-        traffic = self.traffic()
+        traffic = self.own_traffic()
         traffic.descriptors -= 1
         if traffic.descriptors == 0 and self.in_use == 0:
             await self.release()
@@ -432,14 +456,14 @@ class File:
 
     def completion(self) -> anyio.Event:
         """Return what is set when the release that has begun is over."""
-        traffic = self.traffic()
+        traffic = self.own_traffic()
         if traffic.completion is None:
             traffic.completion = anyio.Event()
         return traffic.completion
 
     async def run_release(self) -> None:
         """Run the release handler here and now; the caller sees to the shield it may need."""
-        self.traffic().closing = True
+        self.own_traffic().closing = True
         if sinks:
             emit("release", self.entry.path)
         try:
@@ -472,7 +496,7 @@ class File:
 
     def released(self) -> None:
         """Unlink the record, which comes after the handler; then wake who waits for that."""
-        entry, traffic = self.entry, self._traffic
+        entry, traffic = self.entry, self.traffic
         entry.take_file(self)
         if traffic is None or traffic.descriptors:
             entry.add_holder()
@@ -486,7 +510,7 @@ def new_file(entry: ProcDirEntry, flags: int) -> File:
     file.entry = entry
     file.flags = flags
     file.pos = 0
-    file.private_data = file._traffic = file._newer = file._older = None
+    file.private_data = file._newer = file._older = None
     file._in_use = 0
     return file
 
@@ -517,7 +541,6 @@ class ClosedFile(File):
 
     def __init__(self) -> None:
         self._in_use = BIAS
-        self._traffic = None
 
     def __repr__(self) -> str:
         return "<closed>"

@@ -788,7 +788,7 @@ class ProcFS:
         file.entry = entry
         file.flags = flags
         file.pos = file._in_use = 0
-        file.private_data = file._traffic = file._newer = None
+        file.private_data = file._newer = None
         if ops.open is not None:
             entry._in_use += 1
             try:
@@ -883,7 +883,7 @@ class ProcFS:
         file = File()
         file.entry = entry
         file.flags = file.pos = file._in_use = 0
-        file.private_data = file._traffic = file._newer = file._older = None
+        file.private_data = file._newer = file._older = None
         ops: Any = entry.ops
         entry._in_use += 1
         try:

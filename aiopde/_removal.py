@@ -210,7 +210,8 @@ class Removal:
                 except Exception as exc:  # it stops no other release; see check()
                     self._failures.append((entry, exc))
                 finally:
-                    if file._traffic is None or file._traffic.descriptors:
+                    traffic = None if file._in_use is BIAS else file.traffic
+                    if traffic is None or traffic.descriptors:
                         held += 1
                     # take_file() in place
                     entry.newest = older = file._older

@@ -364,9 +364,11 @@ class ProcDirEntry(Rundown, AsyncResource):
             self.parent = parent
             above = parent._attributes
             key = mode << 1 | fast_acquire
-            if key not in above.below:
-                above.below[key] = attributes(mode, above.uid, above.gid, 0, fast_acquire)
-            self._attributes = above.below[key]
+            try:
+                self._attributes = above.below[key]
+            except KeyError:
+                self._attributes = attributes(mode, above.uid, above.gid, 0, fast_acquire)
+                above.below[key] = self._attributes
         self._rare = PLAIN
         # The root's; ProcFS gives the others theirs.
         self._block, self._offset = 0, 1
@@ -612,7 +614,7 @@ class ProcDirEntry(Rundown, AsyncResource):
             rare = self.own()
             rare.children = Children()
         rare.children.add(child)
-        if child.is_dir():
+        if child._attributes.is_dir:
             rare.subdirs += 1
             self._changed()
 

@@ -396,7 +396,7 @@ class ProcFS:
             self._orphaned.append(parent)
         # Last, and whole: from here on it can be called.
         parent.add_child(entry)
-        owner = find_owner(self)
+        owner = current_owner.get() if self.owners is None else find_owner(self)
         if owner is not None:
             owner.add(entry)
         return entry
@@ -406,8 +406,11 @@ class ProcFS:
         if self._tasks is None or self.root._in_use < 0:
             msg = f"{self!r} takes no entries: register inside 'async with ProcFS() as proc:'"
             raise RuntimeError(msg)
-        if parent is not None and parent.tree is not self:
-            raise _foreign(parent)
+        below = top = self.root if parent is None else parent
+        while top.parent is not top:  # what parent.tree does, in place
+            top = top.parent
+        if top is not self.root:
+            raise _foreign(below)
         # Most names are a few letters and digits; there is nothing to find out about these.
         usual = type(name) is str and name.isalnum() and len(name) < _SHORT
         if usual and parent is not None and parent is not self.root:

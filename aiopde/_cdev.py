@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any, Final, final
 from anyio.lowlevel import checkpoint
 
 from ._credentials import MAY_READ, MAY_WRITE, ROOT
-from ._entry import InodeNumbers, ProcDirEntry, ProcRoot
+from ._entry import ProcDirEntry, ProcRoot
 from ._errors import error
-from ._file import open_entry, readable, writable
+from ._file import readable, writable
+from ._inum import InodeNumbers
 from ._module import Module, ModuleState
 from ._namei import check_name, check_path
+from ._open import open_entry
 from ._ops import PARAMETERS, ProcOps
 from ._procfs import find_owner
 

@@ -6,8 +6,8 @@ import mmap as mmap_module
 import os
 import select
 import stat
-from errno import EACCES, EFAULT, EINVAL, EIO, EISDIR, ENODEV, ENOTDIR, ENOTTY, ESPIPE
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, cast, final
+from errno import EACCES, EFAULT, EINVAL, EIO, ENOTDIR, ENOTTY, ESPIPE
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, final
 
 import anyio
 from anyio.abc import AsyncResource
@@ -15,9 +15,8 @@ from anyio.lowlevel import checkpoint
 
 from ._credentials import ROOT
 from ._errors import bad_file, error
-from ._open_file import CLOSED, DEFAULT_POLLMASK, MAX_RW_COUNT, File, new_file, refuse
-from ._ops import NO_OPS
-from ._trace import emit, sinks, switches
+from ._open_file import CLOSED, DEFAULT_POLLMASK, MAX_RW_COUNT, File
+from ._trace import sinks
 from ._wait import Wakeup
 
 if TYPE_CHECKING:
@@ -55,7 +54,7 @@ class ProcFile(AsyncResource):
 
     __slots__ = ("_file",)
 
-    # No __init__: see new_file().
+    # No __init__: see new_descriptor().
     _file: File
 
     def __repr__(self) -> str:
@@ -527,7 +526,7 @@ class ProcFile(AsyncResource):
         """
         file = self._live("dup")
         file.hold()
-        return _descriptor(type(self), file)
+        return new_descriptor(type(self), file)
 
     def stat(self) -> Stat:
         """Return the entry's attributes as they are now, there or gone. Not a checkpoint."""
@@ -645,71 +644,6 @@ class ProcFile(AsyncResource):
         return error(errno, self._file.entry.path, why)
 
 
-class _Directory(ProcFile):
-    """A descriptor of a directory; dead or alive makes no difference to it."""
-
-    __slots__ = ()
-
-    async def _read(self, size: int = MAX_RW_COUNT) -> bytes:
-        raise self._directory("read", EISDIR)
-
-    async def _pread(self, size: int, offset: int) -> bytes:
-        raise self._directory("pread", EISDIR)
-
-    async def _readv(self, sizes: Iterable[int]) -> list[bytes]:
-        raise self._directory("readv", EISDIR)
-
-    async def _write(self, data: bytes) -> int:
-        raise bad_file("write")
-
-    async def _mmap(
-        self,
-        length: int,
-        prot: int = mmap_module.PROT_READ,
-        flags: int = mmap_module.MAP_SHARED,
-    ) -> Mapping:
-        raise self._directory("mmap", ENODEV)
-
-    def _directory(self, call: str, errno: int) -> OSError:
-        self._live(call)
-        return self._error(errno)
-
-    async def _lseek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        file = self._live("lseek")
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: file.pos, os.SEEK_END: file.entry.size}.get(whence)
-        if base is None or base + offset < 0:
-            raise self._error(EINVAL, f"lseek({offset}, {whence})")
-        file.pos = base + offset
-        return file.pos
-
-    async def _getdents(self, count: int | None = None) -> list[DirEntry]:
-        file = self._live("getdents")
-        if count is not None and count <= 0:
-            raise self._error(EINVAL, f"getdents wants a count >= 1, not {count}")
-        end = None if count is None else file.pos + count
-        found = file.entry.listing(file.pos, end)
-        file.pos += len(found)
-        return found
-
-
-class _Path(ProcFile):
-    """A descriptor opened with ``O_PATH``: it names an entry, and that is all."""
-
-    __slots__ = ()
-
-    def _live(self, call: str) -> File:
-        file = super()._live(call)
-        if call in {"look at", "tell", "dup", "stat"}:
-            return file
-        raise bad_file(call)
-
-    async def _read(self, size: int = MAX_RW_COUNT) -> bytes:
-        raise bad_file("read")
-
-    async def _write(self, data: bytes) -> int:
-        raise bad_file("write")
-
-
 @final
 class Mapping(AsyncResource):
     """
@@ -785,208 +719,8 @@ async def _read_each(file: File, sizes: list[int]) -> list[bytes]:
     return buffers + [b""] * (len(sizes) - len(buffers))
 
 
-def _descriptor(cls: type[_ProcFile], file: File) -> _ProcFile:
+def new_descriptor(cls: type[_ProcFile], file: File) -> _ProcFile:
+    """Make a descriptor of an open file. What opens quickly does the same in place."""
     descriptor = cls()
     descriptor._file = file
     return descriptor
-
-
-# -- opening ------------------------------------------------------------------------------------
-
-_CALLS: Final = (
-    "read",
-    "pread",
-    "readv",
-    "write",
-    "pwrite",
-    "lseek",
-    "poll",
-    "ioctl",
-    "compat_ioctl",
-    "mmap",
-    "getdents",
-    "aclose",
-)
-_FAST: Final = 4
-_KILLABLE: Final = 8
-_OPEN_ONLY: Final = os.O_CREAT | os.O_EXCL | os.O_NOCTTY | os.O_TRUNC | os.O_CLOEXEC
-# A descriptor's methods depend on little, so that few classes serve any number of tables.
-_classes: Final[dict[tuple[Any, ...], type[ProcFile]]] = {}
-
-
-def handle_class(entry: ProcDirEntry, flags: int) -> type[ProcFile]:
-    """
-    Return the class whose methods serve this entry and access mode.
-
-    What is fixed when an entry is created is chosen here, once for each table of handlers, and
-    not by branches in each call: which handlers exist, which are plain, whether the file may be
-    read or written, and whether a call yields first.
-    """
-    key = flags & os.O_ACCMODE
-    if entry.fast_acquire:
-        key |= _FAST
-    if entry.killable:
-        key |= _KILLABLE
-    handles = entry.ops.handles
-    if key not in handles:
-        handles[key] = _make_handle_class(entry, flags)
-        if key & ~os.O_ACCMODE == _FAST and key != _FAST | os.O_ACCMODE:
-            entry.ops.quick_handles[flags & os.O_ACCMODE] = handles[key]
-    return cast("type[ProcFile]", handles[key])
-
-
-def directory_class(entry: ProcDirEntry, flags: int) -> type[ProcFile]:
-    """Return the class for what is no file: a directory, or anything opened with O_PATH."""
-    base: type[ProcFile] = _Path if flags & os.O_PATH else _Directory
-    return _variant(base, {}, fast=entry.fast_acquire)
-
-
-def _make_handle_class(entry: ProcDirEntry, flags: int) -> type[ProcFile]:
-    ops = entry.ops
-    methods = {
-        "_read": _method(entry, "_read", ops.reader_name) if readable(flags) else "_read_bad",
-        "_write": _method(entry, "_write", "write") if writable(flags) else "_write_bad",
-    }
-    if entry.fast_acquire and not ops.release_suspends:
-        methods["_aclose"] = "_aclose_quick"
-    chosen = {name: getattr(ProcFile, method) for name, method in methods.items()}
-    return _variant(ProcFile, chosen, fast=entry.fast_acquire)
-
-
-def _method(entry: ProcDirEntry, call: str, op: str) -> str:
-    if getattr(entry.ops, op) is None:
-        return f"{call}_absent"
-    if op not in entry.ops.awaited:
-        return f"{call}_plain"
-    return f"{call}_run" if entry.killable else call
-
-
-def _variant(base: type[ProcFile], methods: dict[str, Any], *, fast: bool) -> type[ProcFile]:
-    key = (base, fast, *methods.values())
-    if key not in _classes:
-        if fast:  # the call itself is what else runs after its checkpoint
-            inner = {call: getattr(base, f"_{call}") for call in _CALLS}
-            inner.update({name.removeprefix("_"): method for name, method in methods.items()})
-            methods = {**methods, **inner}
-        namespace = {"__slots__": (), "__doc__": base.__doc__, "__module__": "aiopde"}
-        _classes[key] = type("ProcFile", (base,), {**namespace, **methods})
-        if sinks:
-            _switch_calls(on=True)
-    return _classes[key]
-
-
-# What has tracepoints instead of those that have none.
-_TRACED: Final[dict[Any, Any]] = {
-    ProcFile._read: ProcFile._read_run,
-    ProcFile._read_plain: ProcFile._read_run,
-    ProcFile._write: ProcFile._write_run,
-    ProcFile._write_plain: ProcFile._write_run,
-}
-
-
-def _switch_calls(*, on: bool) -> None:
-    """Have all descriptors, open ones too, make their calls with tracepoints, or without."""
-    for (_, fast, *methods), cls in _classes.items():
-        for name, method in zip(("_read", "_write"), methods, strict=False):
-            chosen = _TRACED.get(method, method) if on else method
-            setattr(cls, name, chosen)
-            if fast:
-                setattr(cls, name.removeprefix("_"), chosen)
-
-
-switches.append(_switch_calls)
-
-
-async def open_entry(entry: ProcDirEntry, flags: int) -> ProcFile:
-    """
-    Open an entry found and allowed: run its open handler, then make the file.
-
-    The record that removal will see is linked before the open leaves the guard. So an open that
-    is inside when removal begins, and succeeds, is released by that removal: the caller then gets
-    a file that is dead on arrival. Nothing is awaited after the handler, so what has succeeded
-    cannot be lost to a cancellation.
-
-    Linux: ``proc_reg_open``.
-    """
-    file = new_file(entry, flags & ~_OPEN_ONLY)
-    if entry.ops is NO_OPS or flags & os.O_PATH:
-        entry.add_holder()  # nothing to shut, nothing to release
-        return _descriptor(directory_class(entry, flags), file)
-    if entry._in_use < 0:
-        raise refuse("open", entry)
-    if entry.ops.open is None:
-        entry.add_file(file)
-    else:
-        entry._in_use += 1
-        try:
-            await file.run_open()
-            entry.add_file(file)
-        finally:
-            entry.unuse()
-    if sinks:
-        emit("open", entry.path)
-    return _descriptor(handle_class(entry, flags), file)
-
-
-async def read_entry(entry: ProcDirEntry) -> bytes:
-    """Open, read to the end and release, inside the guard all the time: no record is needed."""
-    if not entry.use():
-        raise refuse("open", entry)
-    file = new_file(entry, os.O_RDONLY)
-    try:
-        if entry.ops.open is not None:
-            await file.run_open()
-        try:
-            return await _read_all(file)
-        finally:
-            await _release_one_shot(file)
-    finally:
-        entry.unuse()
-
-
-async def _read_all(file: File) -> bytes:
-    if file.entry.ops.reader is None:
-        raise file.refuse_absent("read", EIO)
-    data = await file.read_at_position(MAX_RW_COUNT)
-    chunks = [data]
-    while data:
-        data = await file.read_at_position(MAX_RW_COUNT)
-        chunks.append(data)
-    return b"".join(chunks)
-
-
-async def write_entry(entry: ProcDirEntry, data: bytes) -> None:
-    """Open, write everything and release, inside the guard all the time."""
-    if not entry.use():
-        raise refuse("open", entry)
-    file = new_file(entry, os.O_WRONLY)
-    try:
-        if entry.ops.open is not None:
-            await file.run_open()
-        try:
-            await _write_all(file, data)
-        finally:
-            await _release_one_shot(file)
-    finally:
-        entry.unuse()
-
-
-async def _write_all(file: File, data: bytes) -> None:
-    if file.entry.ops.write is None:
-        raise file.refuse_absent("write", EIO)
-    data = data[await file.write_at_position(data) :]
-    while data:
-        taken = await file.write_at_position(data)
-        if not taken:
-            why = f"the write handler takes no more, and left {len(data)} bytes"
-            raise error(EIO, file.entry.path, why)
-        data = data[taken:]
-
-
-async def _release_one_shot(file: File) -> None:
-    ops = file.entry.ops
-    if ops.release_suspends:
-        with anyio.CancelScope(shield=True):
-            await file.run("release")
-    elif ops.release is not None:
-        file.run_release_now()

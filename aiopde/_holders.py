@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 from anyio.lowlevel import RunVar
 
-from . import _file
+from . import _open
 from ._entry import ProcDirEntry
 from ._file import ProcFile
 from ._open_file import File
@@ -46,9 +46,9 @@ _FUNCTIONS: Final[dict[Callable[..., object], tuple[str, str | None]]] = {
     File.call: ("self", None),
     File.run_open: ("self", "open"),
     File.run_release: ("self", "release"),
-    _file.read_entry: ("entry", "read"),
-    _file.write_entry: ("entry", "write"),
-    _file._release_one_shot: ("file", "release"),
+    _open.read_entry: ("entry", "read"),
+    _open.write_entry: ("entry", "write"),
+    _open._release_one_shot: ("file", "release"),
 }
 # ... but not while they await one of these: they are not inside yet, or no more; or what they
 # await is a site itself, which knows better what they are at.
@@ -58,7 +58,7 @@ _ASIDES: Final = (
     File.release_late,
     File.release,
     File.run_open,
-    _file._release_one_shot,
+    _open._release_one_shot,
 )
 # Those that run plain handlers, which nobody waits for, so that they are no sites.
 _PLAIN: Final[dict[Callable[..., object], str]] = {

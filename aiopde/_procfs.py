@@ -16,23 +16,17 @@ from ._credentials import MAY_READ, MAY_WRITE, ROOT
 from ._entry import (
     GONE,
     PERMISSIONS,
-    InodeNumbers,
     KillableEntry,
     MountPoint,
     ProcDirEntry,
     ProcRoot,
 )
 from ._errors import error
-from ._file import (
-    as_bytes,
-    open_entry,
-    read_entry,
-    readable,
-    writable,
-    write_entry,
-)
+from ._file import as_bytes, readable, writable
 from ._holders import add_site, holders, running_handler
+from ._inum import InodeNumbers
 from ._namei import NAME_MAX, check_name, check_path, locate, walk
+from ._open import open_entry, read_entry, write_entry
 from ._open_file import MAX_RW_COUNT, File
 from ._ops import NO_OPS, ProcOps
 from ._proc_seq import seq_table, single_table

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import select
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -12,14 +13,14 @@ import pytest
 from anyio import CancelScope, Event
 from anyio.lowlevel import checkpoint
 
-from aiopde import EntryRemovedError, ProcDirEntry, ProcOps
+from aiopde import EntryRemovedError, ProcDirEntry, ProcFS, ProcOps
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Generator
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 
     from anyio.abc import TaskGroup
 
-    from aiopde import File, ProcFS, Stat
+    from aiopde import File, ProcFile, Stat
 
 T = TypeVar("T")
 
@@ -216,3 +217,66 @@ def next_number(proc: ProcFS) -> int:
 
 def state(entry: ProcDirEntry) -> str:
     return entry.statistics().state
+
+
+class Plain:
+    """The same handlers as plain functions."""
+
+    content = b"content"
+
+    def read(self, file: File, size: int, pos: int) -> bytes:
+        return self.content[pos : pos + size]
+
+    read_iter = read
+
+    def write(self, file: File, data: bytes, pos: int) -> int:
+        self.content = self.content[:pos] + data
+        return len(data)
+
+    def lseek(self, file: File, offset: int, whence: int) -> int:
+        return offset + whence
+
+    def poll(self, file: File) -> int:
+        return select.POLLIN | select.POLLPRI
+
+    def ioctl(self, file: File, cmd: int, arg: Any) -> int:
+        return cmd + int(arg)
+
+    def compat_ioctl(self, file: File, cmd: int, arg: Any) -> int:
+        return cmd - int(arg)
+
+    def mmap(self, file: File, length: int, prot: int, flags: int) -> object:
+        return (length, prot, flags)
+
+
+@asynccontextmanager
+async def opened(
+    ops: ProcOps | None = None, flags: int = os.O_RDWR, **how: Any
+) -> AsyncGenerator[ProcFile]:
+    """An open file of an entry with these handlers, in a tree of its own."""
+    async with ProcFS() as proc:
+        proc.create("x", ops or ProcOps(), **how)
+        async with await proc.open("x", flags) as file:
+            yield file
+
+
+def answering(**answers: Any) -> ProcOps:
+    """A table whose handlers return these values, whatever is asked."""
+
+    def handler(answer: Any) -> Any:
+        async def answering_handler(*args: object) -> Any:
+            return answer
+
+        return answering_handler
+
+    return ProcOps(**{op: handler(answer) for op, answer in answers.items()})
+
+
+def failing(exc: BaseException, *names: str) -> ProcOps:
+    """A table whose handlers raise."""
+
+    async def fail(*args: object) -> Any:
+        raise exc
+
+    handlers: dict[str, Any] = dict.fromkeys(names, fail)
+    return ProcOps(**handlers)

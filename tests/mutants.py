@@ -94,7 +94,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "open: an await between the check and the increment",
-        "_file.py",
+        "_open.py",
         "        entry._in_use += 1\n        try:\n            await file.run_open()",
         "        await checkpoint()\n"
         "        entry._in_use += 1\n"
@@ -103,7 +103,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "open: linked after leaving",
-        "_file.py",
+        "_open.py",
         "            await file.run_open()\n"
         "            entry.add_file(file)\n"
         "        finally:\n"
@@ -116,13 +116,13 @@ MUTANTS: Final = (
     ),
     Mutant(
         "open: linked even if it failed",
-        "_file.py",
+        "_open.py",
         "            await file.run_open()\n            entry.add_file(file)\n        finally:\n",
         "            await file.run_open()\n        finally:\n            entry.add_file(file)\n",
     ),
     Mutant(
         "open: an await after the handler's success",
-        "_file.py",
+        "_open.py",
         "            await file.run_open()\n            entry.add_file(file)\n",
         "            await file.run_open()\n"
         "            await checkpoint()\n"
@@ -405,14 +405,14 @@ MUTANTS: Final = (
     ),
     Mutant(
         "listing: stale after a removal in the middle",
-        "_entry.py",
+        "_subdir.py",
         "            self._descending.pop()\n        else:\n            self._descending = None\n",
         "            self._descending.pop()\n",
     ),
     Mutant(
         "nlink: counts files too",
         "_entry.py",
-        "        if child.is_dir():\n            rare.subdirs += 1\n",
+        "        if child._attributes.is_dir:\n            rare.subdirs += 1\n",
         "        rare.subdirs += 1\n",
     ),
     Mutant(
@@ -423,13 +423,13 @@ MUTANTS: Final = (
     ),
     Mutant(
         "listing: names that came out of order are not sorted",
-        "_entry.py",
+        "_subdir.py",
         "                self._last = None\n",
         "                self._last = name\n",
     ),
     Mutant(
         "listing: names of one length are not sorted",
-        "_entry.py",
+        "_subdir.py",
         "        names[start:end] = sorted(names[start:end])\n",
         "",
     ),

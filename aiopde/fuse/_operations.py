@@ -14,8 +14,8 @@ import anyio
 
 from aiopde._credentials import ROOT
 from aiopde._errors import error
-from aiopde._file import open_entry
 from aiopde._namei import NAME_MAX, step
+from aiopde._open import open_entry
 from aiopde._open_file import refuse
 from aiopde._trace import logger
 from aiopde._wait import Wakeup

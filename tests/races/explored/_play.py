@@ -301,8 +301,8 @@ def tracked(package: Any) -> tuple[type, ...]:
     """Return the classes whose attributes the tasks of a package share."""
     return (
         package._entry.ProcDirEntry,
-        package._entry.Children,
-        package._entry.InodeNumbers,
+        package._subdir.Children,
+        package._inum.InodeNumbers,
         package._open_file.File,
         package._removal.Removal,
         package.ProcFS,

@@ -14,7 +14,7 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-import aiopde
+import aiopde._api  # all of it now, and not where the scenario first asks for it
 from aiopde.testing import explore
 
 if TYPE_CHECKING:

@@ -260,9 +260,14 @@ class File:
 
     def leave_position(self) -> bool:
         """Let such a call out; hand the position to who waits longest. True: release the file."""
-        traffic = self.traffic
-        queue = None if traffic is None else traffic.queue
-        if queue and not self.removing:
+        traffic = self._in_use
+        if not isinstance(traffic, Traffic):  # most often its removal waits for just this call
+            self._in_use = left = traffic - 1
+            if left == BIAS:
+                self.entry.unuse()
+            return False
+        queue = traffic.queue
+        if queue and traffic.in_use >= 0:
             # The count stays as it is: the one who leaves is replaced by the one who comes.
             waiter = queue.popleft()
             waiter.granted = True
@@ -270,7 +275,7 @@ class File:
             return False
         while queue:
             queue.popleft().woken.set()
-        return self._leave()
+        return self._leave(traffic)
 
     async def leave_position_and_release(self) -> None:
         """Let such a call out; release the file if nobody else will."""
@@ -279,18 +284,15 @@ class File:
 
     def leave_shared(self) -> bool:
         """Let a call out that did not use the position. True: release the file."""
-        self.own_traffic().shared -= 1
-        return self._leave()
+        traffic = self.own_traffic()
+        traffic.shared -= 1
+        return self._leave(traffic)
 
-    def _leave(self) -> bool:
-        traffic = self._in_use
-        if isinstance(traffic, Traffic):
-            traffic.in_use = left = traffic.in_use - 1
-        else:
-            self._in_use = left = traffic - 1
+    def _leave(self, traffic: Traffic) -> bool:
+        traffic.in_use = left = traffic.in_use - 1
         if left == BIAS:
             self.entry.unuse()
-        if not isinstance(traffic, Traffic) or self.in_use:
+        if left not in (0, BIAS):
             return False
         if traffic.descriptors == 1 and not traffic.closing:
             self._in_use = left  # it is as it was: calls are fast again

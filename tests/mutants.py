@@ -166,7 +166,7 @@ MUTANTS: Final = (
     Mutant(
         "position: handed over although the entry is going",
         "_open_file.py",
-        "        if queue and not self.removing:\n",
+        "        if queue and traffic.in_use >= 0:\n",
         "        if queue:\n",
     ),
     Mutant(

@@ -162,15 +162,16 @@ def check_handler(owner: str, op: str, handler: object, parameters: tuple[str, .
     if inspect.isasyncgenfunction(handler):
         msg = f"{want}; {handler!r} is an async generator: return the value instead of yielding it"
         raise TypeError(msg)
-    if not _accepts(handler, parameters):
+    if not accepts(handler, parameters):
         msg = f"{want}; {handler!r} takes {inspect.signature(handler)}"
         raise TypeError(msg)
 
 
-def _accepts(handler: Callable[..., object], parameters: tuple[str, ...]) -> bool:
+def accepts(handler: Any, parameters: tuple[str, ...]) -> bool:
+    """Tell whether *handler* can be called with so many arguments, as far as can be told."""
     try:
         signature = inspect.signature(handler)
-    except ValueError:  # some built-in functions do not tell: the first call will
+    except (TypeError, ValueError):  # some built-in functions do not tell: the first call will
         return True
     try:
         signature.bind(*parameters)

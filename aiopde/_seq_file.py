@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeVar, cas
 import anyio
 
 from ._mutex import Mutex
+from ._ops import accepts
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
@@ -581,7 +582,7 @@ def single(show: ShowAllHandler | TextHandler) -> SeqOps:
 
     Linux: ``single_open``.
     """
-    takes_m = _accepts(show, ("m",)) or not _accepts(show, ())
+    takes_m = accepts(show, ("m",)) or not accepts(show, ())
     parameters = ("m",) if takes_m else ()
     call = _coroutine_function("single", "show", show, parameters)
 
@@ -763,7 +764,7 @@ def _check(owner: str, op: str, handler: object, parameters: tuple[str, ...]) ->
     if owner != "records" and _is_generator_function(handler):
         msg = f"{want}; {_name(handler)} is a generator: return instead of yielding"
         raise TypeError(msg)
-    if not _accepts(handler, parameters):
+    if not accepts(handler, parameters):
         msg = f"{want}; {_name(handler)} takes {inspect.signature(handler)}"
         raise TypeError(msg)
 
@@ -779,18 +780,6 @@ def _is_generator_function(handler: object) -> bool:
 def _is(predicate: Callable[[object], bool], handler: Any) -> bool:
     """Ask about a function, or about the ``__call__`` of an object that has one."""
     return predicate(handler) or predicate(handler.__call__)
-
-
-def _accepts(handler: Any, parameters: tuple[str, ...]) -> bool:
-    try:
-        signature = inspect.signature(handler)
-    except (TypeError, ValueError):  # some built-in functions do not tell: the first call will
-        return True
-    try:
-        signature.bind(*parameters)
-    except TypeError:
-        return False
-    return True
 
 
 def _name(handler: object) -> str:

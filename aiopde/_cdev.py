@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from ._credentials import Credentials
-    from ._entry import Owners
+    from ._entry import Checkpoint, Owners
     from ._file import ProcFile
     from ._holders import Holder
 
@@ -64,6 +64,7 @@ class DevFS:
         self.root: ProcRoot = ProcRoot(mountpoint, self, fast_acquire=False)
         self.inodes: InodeNumbers = InodeNumbers()
         self.owners: Owners | None = None
+        self.checkpoint: Checkpoint = checkpoint
 
     def __repr__(self) -> str:
         return f"<DevFS {self.root.name!r} with {len(self.root.children)} devices>"

@@ -6,7 +6,7 @@ import stat
 from dataclasses import dataclass
 from errno import EACCES, EPERM
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final, Protocol, Self, final
+from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TypeAlias, final
 
 import anyio
 from anyio.abc import AsyncResource
@@ -19,6 +19,7 @@ from ._trace import emit, sinks
 from ._usecount import BIAS, Rundown, UseCountStatistics
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
     from types import TracebackType
 
     from ._credentials import Credentials
@@ -89,11 +90,16 @@ observers: Final[list[Observer]] = []
 """Nobody looks at more than whether it is empty, until something is mounted."""
 
 
+Checkpoint: TypeAlias = "Callable[[], Coroutine[Any, Any, None]]"
+"""What yields to other tasks: anyio's, or that of the loop a tree is in, which is sooner found."""
+
+
 class Tree(Protocol):
     """What an entry needs of the tree it stands in (a ProcFS)."""
 
     inodes: InodeNumbers
     owners: Owners | None
+    checkpoint: Checkpoint
 
     async def remove_entry(self, entry: ProcDirEntry, grace: float | None) -> None:
         """Remove the entry and all below it, or join whoever does."""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from ._credentials import Credentials
-    from ._entry import ProcDirEntry
+    from ._entry import Checkpoint, ProcDirEntry
     from ._stat import DirEntry, Stat
 
 _ProcFile = TypeVar("_ProcFile", bound="ProcFile")
@@ -56,6 +56,8 @@ class ProcFile(AsyncResource):
 
     # No __init__: see new_descriptor().
     _file: File
+    # Its class's: that of the loop its tree is in; see _open.handle_class().
+    _checkpoint: Checkpoint
 
     def __repr__(self) -> str:
         return f"<ProcFile {self._file!r}>"
@@ -82,7 +84,7 @@ class ProcFile(AsyncResource):
 
         Linux: ``proc_reg_read``, fs/proc/inode.c.
         """
-        await checkpoint()
+        await self._checkpoint()
         return await self._read(size)
 
     # The hot path, written out: a helper, a context manager or a decorator would each cost more
@@ -152,7 +154,7 @@ class ProcFile(AsyncResource):
 
         Linux: ``proc_reg_write``.
         """
-        await checkpoint()
+        await self._checkpoint()
         return await self._write(data)
 
     async def _write(self, data: bytes) -> int:
@@ -215,7 +217,7 @@ class ProcFile(AsyncResource):
         Raises:
             OSError: As for :meth:`read`; ``EINVAL``: *size* or *offset* is negative.
         """
-        await checkpoint()
+        await self._checkpoint()
         return await self._pread(size, offset)
 
     async def _pread(self, size: int, offset: int) -> bytes:
@@ -246,7 +248,7 @@ class ProcFile(AsyncResource):
             OSError: As for :meth:`read`. An error after the first buffer was filled is left for
                 the next call to meet.
         """
-        await checkpoint()
+        await self._checkpoint()
         return await self._readv(sizes)
 
     async def _readv(self, sizes: Iterable[int]) -> list[bytes]:
@@ -275,7 +277,7 @@ class ProcFile(AsyncResource):
             OSError: As for :meth:`write`; ``EINVAL``: *offset* is negative; ``ESPIPE``: a seq
                 file, which has no such thing.
         """
-        await checkpoint()
+        await self._checkpoint()
         return await self._pwrite(data, offset)
 
     async def _pwrite(self, data: bytes, offset: int) -> int:
@@ -306,7 +308,7 @@ class ProcFile(AsyncResource):
 
         Linux: ``proc_reg_llseek``.
         """
-        await checkpoint()
+        await self._checkpoint()
         return await self._lseek(offset, whence)
 
     async def _lseek(self, offset: int, whence: int = os.SEEK_SET) -> int:
@@ -348,7 +350,7 @@ class ProcFile(AsyncResource):
 
         Linux: ``proc_reg_poll``; ``do_poll``. There a removal does not wake a poll that waits.
         """
-        await checkpoint()
+        await self._checkpoint()
         return await self._poll(events, timeout)
 
     async def _poll(
@@ -382,7 +384,7 @@ class ProcFile(AsyncResource):
 
         Linux: ``proc_reg_unlocked_ioctl``, and ``do_vfs_ioctl`` before it.
         """
-        await checkpoint()
+        await self._checkpoint()
         return await self._ioctl(cmd, arg)
 
     async def _ioctl(self, cmd: int, arg: Any = 0) -> int:
@@ -392,7 +394,7 @@ class ProcFile(AsyncResource):
         """
         Run the compat_ioctl handler, as a 32-bit program's ioctl does; else like :meth:`ioctl`.
         """
-        await checkpoint()
+        await self._checkpoint()
         return await self._compat_ioctl(cmd, arg)
 
     async def _compat_ioctl(self, cmd: int, arg: Any = 0) -> int:
@@ -442,7 +444,7 @@ class ProcFile(AsyncResource):
 
         Linux: ``proc_reg_mmap``.
         """
-        await checkpoint()
+        await self._checkpoint()
         return await self._mmap(length, prot, flags)
 
     async def _mmap(
@@ -486,7 +488,7 @@ class ProcFile(AsyncResource):
 
         Linux: ``proc_readdir_de``.
         """
-        await checkpoint()
+        await self._checkpoint()
         return await self._getdents(count)
 
     async def _getdents(self, count: int | None = None) -> list[DirEntry]:
@@ -574,7 +576,7 @@ class ProcFile(AsyncResource):
         """
         file, self._file = self._file, CLOSED
         try:
-            await checkpoint()
+            await self._checkpoint()
         finally:
             if file is not CLOSED:
                 await file.put()

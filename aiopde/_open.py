@@ -16,7 +16,7 @@ from ._ops import NO_OPS
 from ._trace import emit, sinks, switches
 
 if TYPE_CHECKING:
-    from ._entry import ProcDirEntry
+    from ._entry import Checkpoint, ProcDirEntry
 
 _CALLS: Final = (
     "read",
@@ -32,8 +32,6 @@ _CALLS: Final = (
     "getdents",
     "aclose",
 )
-_FAST: Final = 4
-_KILLABLE: Final = 8
 _OPEN_ONLY: Final = os.O_CREAT | os.O_EXCL | os.O_NOCTTY | os.O_TRUNC | os.O_CLOEXEC
 # A descriptor's methods depend on little, so that few classes serve any number of tables.
 _classes: Final[dict[tuple[Any, ...], type[ProcFile]]] = {}
@@ -47,23 +45,24 @@ def handle_class(entry: ProcDirEntry, flags: int) -> type[ProcFile]:
     not by branches in each call: which handlers exist, which are plain, whether the file may be
     read or written, and whether a call yields first.
     """
-    key = flags & os.O_ACCMODE
-    if entry.fast_acquire:
-        key |= _FAST
-    if entry.killable:
-        key |= _KILLABLE
-    handles = entry.ops.handles
+    mode = flags & os.O_ACCMODE
+    handles, key = entry.ops.handles, (mode, entry.killable, _checkpoint_of(entry))
     if key not in handles:
         handles[key] = _make_handle_class(entry, flags)
-        if key & ~os.O_ACCMODE == _FAST and key != _FAST | os.O_ACCMODE:
-            entry.ops.quick_handles[flags & os.O_ACCMODE] = handles[key]
+        if entry.fast_acquire and not entry.killable and mode != os.O_ACCMODE:
+            entry.ops.quick_handles[mode] = handles[key]
     return cast("type[ProcFile]", handles[key])
+
+
+def _checkpoint_of(entry: ProcDirEntry) -> Checkpoint | None:
+    """Return what its calls begin with: None if they yield only where they wait."""
+    return None if entry.fast_acquire else entry.tree.checkpoint
 
 
 def _directory_class(entry: ProcDirEntry, flags: int) -> type[ProcFile]:
     """Return the class for what is no file: a directory, or anything opened with O_PATH."""
     base: type[ProcFile] = Path if flags & os.O_PATH else Directory
-    return _variant(base, {}, fast=entry.fast_acquire)
+    return _variant(base, {}, _checkpoint_of(entry))
 
 
 def _make_handle_class(entry: ProcDirEntry, flags: int) -> type[ProcFile]:
@@ -75,7 +74,7 @@ def _make_handle_class(entry: ProcDirEntry, flags: int) -> type[ProcFile]:
     if entry.fast_acquire and not ops.release_suspends:
         methods["_aclose"] = "_aclose_quick"
     chosen = {name: getattr(ProcFile, method) for name, method in methods.items()}
-    return _variant(ProcFile, chosen, fast=entry.fast_acquire)
+    return _variant(ProcFile, chosen, _checkpoint_of(entry))
 
 
 def _method(entry: ProcDirEntry, call: str, op: str) -> str:
@@ -86,14 +85,22 @@ def _method(entry: ProcDirEntry, call: str, op: str) -> str:
     return f"{call}_run" if entry.killable else call
 
 
-def _variant(base: type[ProcFile], methods: dict[str, Any], *, fast: bool) -> type[ProcFile]:
-    key = (base, fast, *methods.values())
+def _variant(
+    base: type[ProcFile], methods: dict[str, Any], checkpoint: Checkpoint | None
+) -> type[ProcFile]:
+    key = (base, checkpoint, *methods.values())
     if key not in _classes:
-        if fast:  # the call itself is what else runs after its checkpoint
+        if checkpoint is None:  # the call itself is what else runs after its checkpoint
             inner = {call: getattr(base, f"_{call}") for call in _CALLS}
             inner.update({name.removeprefix("_"): method for name, method in methods.items()})
             methods = {**methods, **inner}
-        namespace = {"__slots__": (), "__doc__": base.__doc__, "__module__": "aiopde"}
+        namespace: dict[str, Any] = {
+            "__slots__": (),
+            "__doc__": base.__doc__,
+            "__module__": "aiopde",
+        }
+        if checkpoint is not None:
+            namespace["_checkpoint"] = staticmethod(checkpoint)
         _classes[key] = type("ProcFile", (base,), {**namespace, **methods})
         if sinks:
             _switch_calls(on=True)
@@ -111,11 +118,11 @@ _TRACED: Final[dict[Any, Any]] = {
 
 def _switch_calls(*, on: bool) -> None:
     """Have all descriptors, open ones too, make their calls with tracepoints, or without."""
-    for (_, fast, *methods), cls in _classes.items():
+    for (_, checkpoint, *methods), cls in _classes.items():
         for name, method in zip(("_read", "_write"), methods, strict=False):
             chosen = _TRACED.get(method, method) if on else method
             setattr(cls, name, chosen)
-            if fast:
+            if checkpoint is None:
                 setattr(cls, name.removeprefix("_"), chosen)
 
 

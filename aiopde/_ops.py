@@ -100,7 +100,7 @@ class ProcOps:
     """Whether those of open, reader and release that there are, can be awaited one by one."""
     seq: Any = field(default=None, init=False, repr=False)
     """The records behind a seq file (the kernel keeps them in a union with proc_ops)."""
-    handles: dict[int, Any] = field(default_factory=dict[int, Any], init=False, repr=False)
+    handles: dict[Any, Any] = field(default_factory=dict[Any, Any], init=False, repr=False)
     """The classes of its open files, made when first needed: see _open.handle_class."""
     quick_handles: dict[int, Any] = field(default_factory=dict[int, Any], init=False, repr=False)
     """Those among them that ProcFS.open() needs not think about, by the flags of the open."""

@@ -7,6 +7,7 @@ explorer's; but the parts of anyio, asyncio and trio that tasks meet at, and wha
 
 from __future__ import annotations
 
+import builtins
 import os
 import sys
 from contextlib import contextmanager
@@ -89,6 +90,7 @@ def hooks(tracker: Tracker, also: Collection[type] = ()) -> Generator[None]:
             if group is not None:
                 _hook_init(group, tracker, undo)
                 _hook_wait(group, method, tracker, undo)
+        _hook_class_statement(tracker, undo)
         yield
     finally:
         for cls, name, before in reversed(undo):
@@ -161,7 +163,25 @@ def _hook_class(cls: Any, tracker: Tracker, undo: Undo, only: frozenset[str] | N
         _hook_init(cls, tracker, undo)
 
 
-def _replace(cls: type, name: str, value: object, undo: Undo) -> None:
+def _hook_class_statement(tracker: Tracker, undo: Undo) -> None:
+    """
+    See that a class is made when it is too late to hook it.
+
+    Not hooked then and there: its decorators come after that, and copy what they find.
+    """
+    build: Any = builtins.__build_class__
+
+    def build_class(*args: Any, **kwargs: Any) -> Any:
+        cls = build(*args, **kwargs)
+        if tracker.accesses is not None and _counts(cls):
+            what = f"the class {cls.__qualname__}, made (or imported) by the scenario itself"
+            tracker.notes.add(f"{what}: make it before")
+        return cls
+
+    _replace(builtins, "__build_class__", build_class, undo)
+
+
+def _replace(cls: Any, name: str, value: object, undo: Undo) -> None:
     before = vars(cls).get(name, _ABSENT)
     setattr(cls, name, value)
     undo.append((cls, name, before))  # not if it failed: to undo that would fail, too

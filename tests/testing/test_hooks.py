@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import builtins
 import enum
 import sys
 from collections import OrderedDict
@@ -10,6 +11,7 @@ from typing import Any
 
 import anyio
 import pytest
+from anyio.lowlevel import checkpoint
 
 from aiopde.testing import explore
 from aiopde.testing._footprint import Tracker
@@ -142,3 +144,30 @@ def test_whose_is_it(monkeypatch: pytest.MonkeyPatch) -> None:
     assert is_programs_file("<stdin-1>")
     assert not is_programs_file(asyncio.__file__)
     assert not is_programs_file("<frozen importlib>")
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_class_that_comes_too_late_is_told(backend: str) -> None:
+    """What the scenario makes itself is not watched, so its space is not said to be exhausted."""
+
+    async def scenario(_: object) -> int:
+        class Counter:
+            count = 0
+
+        counter = Counter()
+
+        async def add() -> None:
+            count = counter.count
+            await checkpoint()
+            counter.count = count + 1
+
+        async with anyio.create_task_group() as tg:
+            tg.start_soon(add, name="a")
+            tg.start_soon(add, name="b")
+        return counter.count
+
+    build = builtins.__build_class__
+    result = explore(scenario, backend=backend, strategy="dpor")
+    assert result.verdict == "bounded (not every access can be seen)"
+    assert any("Counter, made (or imported) by the scenario" in note for note in result.notes)
+    assert builtins.__build_class__ is build

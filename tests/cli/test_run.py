@@ -8,6 +8,7 @@ import sys
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager
 from errno import EACCES
+from itertools import takewhile
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -102,7 +103,7 @@ class TestItsLife:
         command = [sys.executable, "-m", "aiopde"]
         with running([*command, "run"], env=env) as process:
             assert process.stdout is not None
-            lines = list(iter(process.stdout.readline, f"{LAST_LINE}\n"))
+            lines = list(takewhile(f"{LAST_LINE}\n".__ne__, process.stdout))
             to_try = [line.split("  ")[1] for line in lines if line.startswith("  aiopde")]
             endless = {"aiopde cat -f demo/clock", "aiopde cat demo/slow"}
             told = {

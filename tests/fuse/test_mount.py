@@ -10,12 +10,13 @@ import warnings
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
 from anyio.abc import Process, TaskStatus
 
-from aiopde import ProcFS, ProcOps
+from aiopde import Kernel, ProcFS, ProcOps
 from aiopde.fuse import Mount, _mount, _session, mount
 from aiopde.fuse._mount import mounted_device
 from tests.conftest import BACKENDS
@@ -235,6 +236,15 @@ async def test_a_mount_is_entered_once(tmp_path: Path) -> None:
 
 
 @needs_root
+async def test_only_a_tree_is_mounted(tmp_path: Path) -> None:
+    """
+    A Kernel is no tree, but has one: the error says where, before anything is mounted.
+    """
+    kernel: Any = Kernel()
+    with pytest.raises(TypeError, match=r"pass kernel\.proc"):
+        mount(kernel, tmp_path)
+
+
 async def test_umount_from_a_shell_is_told_to_who_waits(tmp_path: Path) -> None:
     """The block goes on, and leaving it touches nothing that was mounted there since."""
     path = tmp_path / "m"

@@ -10,7 +10,7 @@ from errno import EEXIST, EINVAL, EISDIR, ELOOP, ENOENT, ENOTDIR, ENOTEMPTY, EPE
 from typing import TYPE_CHECKING, Any, Final, Self, final
 
 import anyio
-from anyio.lowlevel import checkpoint
+from anyio.lowlevel import EventLoopToken, checkpoint, current_token
 
 from ._credentials import MAY_EXEC, MAY_READ, MAY_WRITE, ROOT
 from ._entry import (
@@ -133,6 +133,7 @@ class ProcFS:
         self._grace = grace
         self._hung_task_timeout = hung_task_timeout
         self._tasks: TaskGroup | None = None
+        self._loop: EventLoopToken | None = None
         # Those not finished, for who joins by name; and those whose errors nobody has seen yet.
         self._removals: dict[Removal, None] = {}
         self._failed: dict[ProcDirEntry, Removal] = {}
@@ -150,6 +151,7 @@ class ProcFS:
         if self._tasks is not None or self.root.removing:
             msg = "a ProcFS can be entered once: make another one"
             raise RuntimeError(msg)
+        self._loop = current_token()
         self._tasks = await anyio.create_task_group().__aenter__()
         return self
 
@@ -503,12 +505,26 @@ class ProcFS:
         self._refuse_root(entry)
         if not entry.unclaimed:
             return False
+        self._refuse_elsewhere()
         self._hand_over(self._begin(entry, removable(entry)))
         return True
 
     def _refuse_root(self, entry: ProcDirEntry) -> None:
         if entry is self.root:
             raise error(EINVAL, entry.path, "the root goes when its ProcFS is left")
+
+    def _refuse_elsewhere(self) -> None:
+        """Refuse to begin what the task group of another loop could not end."""
+        try:
+            here = current_token() == self._loop
+        except anyio.NoEventLoopError:
+            here = False
+        if not here:
+            msg = (
+                f"{self!r} belongs to another event loop than this thread's: call"
+                " anyio.from_thread.run_sync(entry.remove_self)"
+            )
+            raise RuntimeError(msg)
 
     def holders(self, entry: ProcDirEntry | None = None) -> list[Holder]:
         """

@@ -433,7 +433,7 @@ class TestMounts:
             assert f"fuse pid {cat.pid} " in shows(ask("ps"))
             assert "mounted there already" in refuses(ask("mount", "m"))
             assert shows(ask("umount", "m")) == ""
-            assert cat.wait(5) == 1
+            assert cat.wait(10) == 1
         assert "not mounted by this kernel" in refuses(ask("umount", "m"))
 
     @needs_root
@@ -460,7 +460,7 @@ class TestMounts:
         with guard(str(place)), running(["cat", str(place / "driver/held")]) as cat:
             kernel.until("ps", lambda held: held)
             assert kernel.end() == (0, "", "")
-            assert cat.wait(5) == 1
+            assert cat.wait(10) == 1
         assert os.listdir(place) == []
 
     def test_what_is_in_the_way(self, ask: Ask, tmp_path: Path) -> None:

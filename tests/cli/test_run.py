@@ -351,14 +351,14 @@ class TestStopping:
             await tg.start(run_module._watch_signals, kernel, life)
             await start(tg, kernel.proc.read_bytes, "x")
             signal.raise_signal(signal.SIGTERM)
-            with anyio.fail_after(5):
+            with anyio.fail_after(10):
                 while not life.cancel_called:
                     await anyio.lowlevel.checkpoint()
             assert signal.getsignal(signal.SIGTERM) != signal.SIG_DFL
             run_module._tell_waiting(kernel)
             signal.raise_signal(signal.SIGINT)
             err = ""
-            with anyio.fail_after(5):
+            with anyio.fail_after(10):
                 while "in _enter" not in err and "helpers.py" not in err:
                     await anyio.lowlevel.checkpoint()
                     err += capsys.readouterr().err

@@ -626,6 +626,7 @@ class ProcDirEntry(Rundown, AsyncResource):
 
         Raises:
             OSError: ``EINVAL``: it, or something below it, is permanent.
+            RuntimeError: In a thread without the tree's event loop; nothing was begun.
 
         Linux: ``kernfs_remove_self``; procfs has no such thing, and hangs.
         """

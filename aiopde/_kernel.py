@@ -93,7 +93,7 @@ class Kernel:
         self.uses_after_free: int = 0
         """How often code of a module that is gone was reached."""
         self._programs = dict(modules or {})
-        self._folders = [os.fspath(folder) for folder in module_path]
+        self._folders = _folders(module_path)
         self._tasks = anyio.create_task_group()
         self._closing = True
         # By name; and, in the order in which they were loaded, these and the others: the new
@@ -602,6 +602,13 @@ class Kernel:
         new.replaces = None
         self._table[new.name] = new
         self._begin_unload(old)
+
+
+def _folders(module_path: object) -> list[str]:
+    if isinstance(module_path, str | os.PathLike):  # whose letters would be folders
+        msg = f"module_path is a list of folders: pass [{module_path!r}]"
+        raise TypeError(msg)
+    return [os.fspath(folder) for folder in cast("Iterable[str]", module_path)]
 
 
 def _context_manager(result: Any) -> Any:

@@ -7,7 +7,7 @@ import itertools
 import os
 import sys
 import types
-from errno import ENAMETOOLONG, ENOENT, ENOEXEC
+from errno import EINVAL, ENAMETOOLONG, ENOENT, ENOEXEC
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast, final
 
@@ -62,7 +62,7 @@ class Source:
 
     Raises:
         OSError: ``ENOENT``: there is no module at that import path; ``ENOEXEC``: it is no Python
-            source; ``ENAMETOOLONG``.
+            source; ``ENAMETOOLONG``; ``EINVAL``: white space in the name.
         TypeError: *program* is something else, or a name is missing.
     """
 
@@ -179,8 +179,8 @@ def _check_main(main: Any) -> ModuleMain:
     if callable(main):
         return cast("ModuleMain", main)
     msg = (
-        "a module is an async generator function, def main(kernel, **params), a path or an"
-        f" import path, not {main!r:.60}"
+        "a module is an async generator function that is not called yet, async def"
+        f" main(kernel, **params), a path or an import path, not {main!r:.60}"
     )
     raise TypeError(msg)
 
@@ -189,6 +189,8 @@ def _check_name(name: str, program: object) -> str:
     if not name:
         msg = f"{program!r:.60} has no name of its own: pass one, insmod(program, 'name')"
         raise TypeError(msg)
+    if name.split() != [name]:
+        raise error(EINVAL, name, "white space would end a name in /proc/modules: pass another")
     if len(os.fsencode(name)) >= MODULE_NAME_LEN:
         raise error(ENAMETOOLONG, name, f"a module's name has at most {MODULE_NAME_LEN - 1} bytes")
     return name

@@ -10,9 +10,9 @@ from errno import EEXIST, EINVAL, EISDIR, ELOOP, ENOENT, ENOTDIR, ENOTEMPTY, EPE
 from typing import TYPE_CHECKING, Any, Final, Self, final
 
 import anyio
-from anyio.lowlevel import checkpoint, current_token
+from anyio.lowlevel import EventLoopToken, checkpoint, current_token
 
-from ._credentials import MAY_READ, MAY_WRITE, ROOT
+from ._credentials import MAY_EXEC, MAY_READ, MAY_WRITE, ROOT
 from ._entry import (
     GONE,
     PERMISSIONS,
@@ -22,7 +22,7 @@ from ._entry import (
     ProcRoot,
 )
 from ._errors import error
-from ._file import as_bytes, readable, writable
+from ._file import ProcFile, as_bytes, readable, writable
 from ._holders import add_site, holders, running_handler
 from ._inum import InodeNumbers
 from ._namei import NAME_MAX, check_name, check_path, locate, walk
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
 
     from ._credentials import Credentials
     from ._entry import Checkpoint, Owner, Owners, Tree
-    from ._file import ProcFile
     from ._holders import Holder
     from ._seq_file import SeqOps, ShowAllHandler, TextHandler
     from ._stat import Stat
@@ -128,6 +127,7 @@ class ProcFS:
         self._grace = grace
         self._hung_task_timeout = hung_task_timeout
         self._tasks: TaskGroup | None = None
+        self._loop: EventLoopToken | None = None
         # Those not finished, for who joins by name; and those whose errors nobody has seen yet.
         self._removals: dict[Removal, None] = {}
         self._failed: dict[ProcDirEntry, Removal] = {}
@@ -145,9 +145,10 @@ class ProcFS:
         if self._tasks is not None or self.root.removing:
             msg = "a ProcFS can be entered once: make another one"
             raise RuntimeError(msg)
-        self._tasks = await anyio.create_task_group().__aenter__()
+        self._loop = current_token()
         # What anyio's own asks for anew each time, which takes half a microsecond.
-        self.checkpoint = current_token().backend_class.checkpoint
+        self.checkpoint = self._loop.backend_class.checkpoint
+        self._tasks = await anyio.create_task_group().__aenter__()
         return self
 
     async def __aexit__(
@@ -403,8 +404,10 @@ class ProcFS:
         if self._tasks is None or self.root._in_use < 0:
             msg = f"{self!r} takes no entries: register inside 'async with ProcFS() as proc:'"
             raise RuntimeError(msg)
-        below = top = self.root if parent is None else parent
-        while top.parent is not top:  # what parent.tree does, in place
+        below: Any = self.root if parent is None else parent
+        top = below
+        # What parent.tree does, in place, for what may be no entry at all.
+        while isinstance(top, ProcDirEntry) and top.parent is not top:
             top = top.parent
         if top is not self.root:
             raise _foreign(below)
@@ -462,10 +465,13 @@ class ProcFS:
         """
         await self.remove_entry(self._find(name, parent), grace)
 
-    def _find(self, name: str, parent: ProcDirEntry | None) -> ProcDirEntry:
+    def _find(self, name: Any, parent: ProcDirEntry | None) -> ProcDirEntry:
         """Find what to remove; also what somebody else is removing, so that one can join."""
-        if parent is not None and parent.tree is not self:
+        if parent is not None and getattr(parent, "tree", None) is not self:
             raise _foreign(parent)
+        if isinstance(name, ProcDirEntry):
+            msg = f"a name is a str, not {name!r:.60}: an entry has a remove() of its own"
+            raise TypeError(msg)
         parent, leaf = locate(self.root, name, parent)
         entry = parent.children.get(leaf)
         if entry is not None:
@@ -500,12 +506,26 @@ class ProcFS:
         self._refuse_root(entry)
         if not entry.unclaimed:
             return False
+        self._refuse_elsewhere()
         self._hand_over(self._begin(entry, removable(entry)))
         return True
 
     def _refuse_root(self, entry: ProcDirEntry) -> None:
         if entry is self.root:
             raise error(EINVAL, entry.path, "the root goes when its ProcFS is left")
+
+    def _refuse_elsewhere(self) -> None:
+        """Refuse to begin what the task group of another loop could not end."""
+        try:
+            here = current_token() == self._loop
+        except anyio.NoEventLoopError:
+            here = False
+        if not here:
+            msg = (
+                f"{self!r} belongs to another event loop than this thread's: call"
+                " anyio.from_thread.run_sync(entry.remove_self)"
+            )
+            raise RuntimeError(msg)
 
     def holders(self, entry: ProcDirEntry | None = None) -> list[Holder]:
         """
@@ -616,7 +636,7 @@ class ProcFS:
             found = self._walk_quickly(path)
             if found is not None and (not follow_symlinks or not stat.S_ISLNK(found.type)):
                 return found
-        start = None if dir_fd is None else dir_fd.entry
+        start = None if dir_fd is None else _start(dir_fd)
         return walk(self.root, path, cred, start=start, follow=follow_symlinks)
 
     def _walk_quickly(self, path: object) -> ProcDirEntry | None:
@@ -718,8 +738,11 @@ class ProcFS:
             how: ``os.F_OK``, or any of ``R_OK``, ``W_OK`` and ``X_OK``.
 
         Raises:
-            OSError: Those of :meth:`lookup`; ``EACCES``: the mode bits forbid it.
+            OSError: Those of :meth:`lookup`; ``EACCES``: the mode bits forbid it; ``EINVAL``:
+                *how* has other bits.
         """
+        if how & ~(MAY_READ | MAY_WRITE | MAY_EXEC):
+            raise error(EINVAL, path, f"how is F_OK, or any of R_OK, W_OK and X_OK, not {how}")
         self.lookup(path, cred=cred, dir_fd=dir_fd).check(cred, how)
 
     def truncate(self, path: str, size: int, *, cred: Credentials = ROOT) -> None:
@@ -955,7 +978,7 @@ class ProcFS:
         dir_fd: ProcFile | None = None,
     ) -> None:
         """Encode *text* as UTF-8 and do what :meth:`write_bytes` does."""
-        await self.write_bytes(path, text.encode(), cred=cred, dir_fd=dir_fd)
+        await self.write_bytes(path, _encoded(text), cred=cred, dir_fd=dir_fd)
 
     async def _one_shot(
         self, path: str | ProcDirEntry, flags: int, cred: Credentials, dir_fd: ProcFile | None
@@ -980,22 +1003,47 @@ def _no_table(ops: object) -> TypeError:
     return TypeError(msg)
 
 
-def _foreign(entry: ProcDirEntry) -> ValueError:
-    return ValueError(f"{entry!r} belongs to another ProcFS: pass an entry of this one")
+def _foreign(parent: object) -> TypeError | ValueError:
+    if not isinstance(parent, ProcDirEntry):
+        return TypeError(f"parent is an entry, as mkdir() returns it, not {parent!r:.60}")
+    return ValueError(f"{parent!r} belongs to another ProcFS: pass an entry of this one")
 
 
-def check_seconds(name: str, seconds: float | None) -> None:
+def _start(dir_fd: object) -> ProcDirEntry:
+    if not isinstance(dir_fd, ProcFile):
+        msg = f"dir_fd is an open directory, as open() returns it, not {dir_fd!r:.60}"
+        raise TypeError(msg)
+    return dir_fd.entry
+
+
+def _encoded(text: Any) -> bytes:
+    if not isinstance(text, str):
+        msg = f"write_text wants str, not {type(text).__name__}: use write_bytes()"
+        raise TypeError(msg)
+    return text.encode()
+
+
+def check_seconds(name: str, seconds: Any) -> None:
     """Refuse what is no time to wait."""
-    if seconds is not None and not seconds >= 0:
-        msg = f"{name} is a number of seconds >= 0, or None for ever, not {seconds!r}"
+    if seconds is None:
+        return
+    msg = f"{name} is a number of seconds >= 0, or None for ever, not {seconds!r}"
+    if not isinstance(seconds, int | float):
+        raise TypeError(msg)
+    if not seconds >= 0:
         raise ValueError(msg)
 
 
-def _file_mode(name: str, mode: int) -> int:
-    return stat.S_IFREG | _permissions(name, mode & ~stat.S_IFREG, 0o444)
+def _file_mode(name: str, mode: Any) -> int:
+    if isinstance(mode, int):
+        mode &= ~stat.S_IFREG
+    return stat.S_IFREG | _permissions(name, mode, 0o444)
 
 
-def _permissions(name: str, mode: int, default: int) -> int:
+def _permissions(name: str, mode: Any, default: int) -> int:
+    if not isinstance(mode, int):
+        msg = f"mode is an int of permission bits, as 0o644, not {mode!r:.60}"
+        raise TypeError(msg)
     if not 0 <= mode <= PERMISSIONS:
         raise error(EINVAL, name, f"mode {mode:#o} is more than permission bits")
     return mode or default

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol, Self, final
+from typing import TYPE_CHECKING, Final, Protocol, Self, cast, final
 
 import anyio
 
@@ -67,6 +67,9 @@ class trace:
     """
 
     def __init__(self, sink: Callable[[TraceRecord], object]) -> None:
+        if not callable(cast("object", sink)):
+            msg = f"trace() wants a function, which is called with each record, not {sink!r:.60}"
+            raise TypeError(msg)
         self._sink = sink
 
     def __enter__(self) -> Self:

@@ -693,6 +693,15 @@ class TestModprobe:
             module = await kernel.modprobe("disk", text="some")
             assert module.exports == "some"
 
+    def test_one_folder_is_no_list(self, tmp_path: Path) -> None:
+        """
+        One folder in the place of several is refused, and not looked into letter by letter.
+        """
+        for folder in (str(tmp_path), tmp_path):
+            one: Any = folder
+            with pytest.raises(TypeError, match=r"a list of folders: pass \["):
+                Kernel(module_path=one)
+
     async def test_unknown(self) -> None:
         """
         A name that nothing has is ENOENT, and so is a dependency of that name.

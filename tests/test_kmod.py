@@ -6,7 +6,7 @@ import functools
 import gc
 import sys
 import weakref
-from errno import ENAMETOOLONG, ENOENT, ENOEXEC
+from errno import EINVAL, ENAMETOOLONG, ENOENT, ENOEXEC
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -118,12 +118,20 @@ class TestName:
         with refused(ENAMETOOLONG):
             Source(driver, "x" * MODULE_NAME_LEN)
 
+    @pytest.mark.parametrize("name", ["a b", " a", "a\n", " "])
+    def test_of_several_words(self, name: str) -> None:
+        """
+        White space would make another line of /proc/modules than was meant.
+        """
+        with refused(EINVAL):
+            Source(driver, name)
+
     def test_no_program(self) -> None:
         """
         What is no program is refused, and the message shows what is.
         """
         nothing: Any = 5
-        with pytest.raises(TypeError, match=r"def main\(kernel"):
+        with pytest.raises(TypeError, match=r"not called yet, async def main\(kernel"):
             Source(nothing)
 
     @pytest.mark.parametrize("path", ["no_such", "no_such.module", "sys.x", "..x", "__main__x"])

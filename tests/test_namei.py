@@ -312,6 +312,17 @@ class TestOpenDirectory:
                 with refused(ENOTDIR):
                     proc.lookup("x", dir_fd=here)
 
+    async def test_is_no_number(self) -> None:
+        """
+        Descriptors of the machine are of no use: a TypeError says what is.
+        """
+        number: Any = 3
+        async with ProcFS() as proc:
+            with pytest.raises(TypeError, match=r"as open\(\) returns it, not 3"):
+                proc.stat("x", dir_fd=number)
+            with pytest.raises(TypeError, match=r"as open\(\) returns it, not 3"):
+                await proc.open("x", dir_fd=number)
+
     async def test_may_be_gone(self) -> None:
         """
         In a directory that was removed nothing is found; its ".." is still known.

@@ -207,13 +207,15 @@ class TestOneShot:
 
     async def test_text_for_write_bytes(self) -> None:
         """
-        Text is refused with the cure, before anything is opened.
+        Text is refused with the cure, before anything is opened; so are bytes for write_text.
         """
         handlers = Handlers()
         async with ProcFS() as proc:
             proc.create("x", handlers.ops("open", "write"))
             with pytest.raises(TypeError, match=r"use write_text\(\)"):
                 await proc.write_bytes("x", "text")  # type: ignore[arg-type]
+            with pytest.raises(TypeError, match=r"use write_bytes\(\)"):
+                await proc.write_text("x", b"bytes")  # type: ignore[arg-type]
             assert handlers.log == []
 
     async def test_a_handler_that_takes_no_more(self) -> None:

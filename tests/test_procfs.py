@@ -128,6 +128,29 @@ class TestTree:
                 with pytest.raises(ValueError, match="belongs to another ProcFS"):
                     await two.remove("x", parent=directory)
 
+    async def test_a_parent_that_is_no_entry(self) -> None:
+        """
+        A name in the place of the parent is a TypeError that shows where an entry comes from.
+        """
+        name: Any = "d"
+        async with ProcFS() as proc:
+            proc.mkdir(name)
+            with unchanged(proc):
+                with pytest.raises(TypeError, match=r"as mkdir\(\) returns it, not 'd'"):
+                    proc.create("x", ProcOps(), parent=name)
+                with pytest.raises(TypeError, match=r"as mkdir\(\) returns it, not 'd'"):
+                    await proc.remove("x", parent=name)
+
+    async def test_an_entry_in_the_place_of_a_name(self) -> None:
+        """
+        Who wants to remove an entry is told that it does that itself.
+        """
+        async with ProcFS() as proc:
+            entry: Any = proc.create("x", ProcOps())
+            with pytest.raises(TypeError, match=r"has a remove\(\) of its own"):
+                await proc.remove(entry)
+            assert entry.linked
+
 
 class TestCreate:
     @pytest.mark.parametrize(
@@ -162,6 +185,17 @@ class TestCreate:
                 proc.create("x", ProcOps(), mode=mode)
             with unchanged(proc), refused(EINVAL):
                 proc.create_single("x", lambda: "", mode=mode)
+
+    @pytest.mark.parametrize("mode", ["0644", 6.44, b"r"])
+    async def test_modes_that_are_no_numbers(self, mode: Any) -> None:
+        """
+        What is no int is a TypeError that shows what is one.
+        """
+        async with ProcFS() as proc:
+            with unchanged(proc), pytest.raises(TypeError, match="as 0o644, not"):
+                proc.create("x", ProcOps(), mode=mode)
+            with unchanged(proc), pytest.raises(TypeError, match="as 0o644, not"):
+                proc.mkdir("x", mode=mode)
 
     @pytest.mark.parametrize(
         ("ops", "cure"),
@@ -346,6 +380,9 @@ class TestLooking:
                     proc.access("link", how, cred=stranger)
             with refused(ENOENT):
                 proc.access("nope", os.F_OK)
+            for how in (-1, 8):
+                with refused(EINVAL):
+                    proc.access("x", how)
 
     async def test_truncate(self) -> None:
         """

@@ -329,6 +329,14 @@ class TestRecords:
 
 
 class TestSinks:
+    def test_can_be_called(self) -> None:
+        """
+        What cannot is refused at once, and not each time something happens.
+        """
+        number: Any = 5
+        with pytest.raises(TypeError, match=r"wants a function, .* not 5"):
+            trace(number)
+
     async def test_may_be_several(self) -> None:
         """
         Each listens for the time of its own block.

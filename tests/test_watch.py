@@ -316,6 +316,14 @@ class TestGrace:
                 await entry.remove(grace=grace)
             assert state(entry) == "live"
 
+    async def test_that_is_no_number(self) -> None:
+        """
+        It is a TypeError with the same words.
+        """
+        grace: Any = "soon"
+        with pytest.raises(TypeError, match=r"grace is a number of .* not 'soon'"):
+            ProcFS(grace=grace)
+
     @pytest.mark.usefixtures("unwind_soon")
     async def test_of_what_no_task_shows(self) -> None:
         """

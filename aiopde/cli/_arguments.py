@@ -154,7 +154,8 @@ def _add_control(parser: argparse.ArgumentParser, text: str) -> None:
     parser.add_argument(
         "--control",
         metavar="SOCKET",
-        default=os.environ.get("AIOPDE_CONTROL"),
+        type=path,
+        default=os.environ.get("AIOPDE_CONTROL") or None,
         help=f"{text}; may be in the environment as AIOPDE_CONTROL",
     )
 
@@ -180,7 +181,7 @@ def _add_run(commands: Commands) -> None:
         default=[],
         help="a folder where modprobe finds NAME.py; may be repeated",
     )
-    add("--mount", metavar="DIR", help="also mount the tree there, as a file system")
+    add("--mount", metavar="DIR", type=path, help="also mount the tree there, as a file system")
     _add_control(parser, "where to listen (default: a private place of this user's)")
     _add_backend(parser)
     add("--json", action="store_true", help="print what is running as one JSON object")
@@ -216,7 +217,9 @@ def _add_modules(commands: Commands) -> None:
 
 def _add_params(parser: argparse.ArgumentParser) -> None:
     text = "for the module's main function; V is taken for JSON if it is that, else for text"
-    parser.add_argument("params", metavar="K=V", nargs="*", type=parameter, help=text)
+    # With a default, or an error about FILE says that K=V is missing too.
+    add = parser.add_argument
+    add("params", metavar="K=V", nargs="*", type=parameter, default=[], help=text)
 
 
 def _add_module_name(parser: argparse.ArgumentParser) -> None:
@@ -264,7 +267,7 @@ def _add_path(parser: argparse.ArgumentParser, text: str = "from the root of the
 def _add_mounts(commands: Commands) -> None:
     text = "mount the tree as a file system, or list the mounts"
     mount = _add_client(commands, "mount", "mounts", text, MOUNT)
-    mount.add_argument("dir", metavar="DIR", nargs="?", help="an empty directory")
+    mount.add_argument("dir", metavar="DIR", type=path, nargs="?", help="an empty directory")
     text = "let other users in too, as far as the permission bits let them"
     mount.add_argument("--allow-other", action="store_true", help=text)
     text = "unmount the tree from a directory"
@@ -315,7 +318,8 @@ def _add_completion(commands: Commands) -> None:
     text = "print what makes a shell complete commands, modules and paths"
     more = "For bash:  eval \"$(aiopde completion bash)\"\nNeeds argcomplete, of 'aiopde[cli]'."
     parser = _add(commands, "completion", "completion", text, more, "")
-    parser.add_argument("shell", choices=("bash", "zsh", "fish", "tcsh"))
+    shells = ("bash", "zsh", "fish", "tcsh")
+    parser.add_argument("shell", metavar="SHELL", choices=shells, help=", ".join(shells))
 
 
 def _offer(action: argparse.Action, what: str) -> None:
@@ -342,6 +346,14 @@ def positive(text: str) -> int:
         msg = f"must be a number from 1 on, not {text!r}"
         raise argparse.ArgumentTypeError(msg)
     return number
+
+
+def path(text: str) -> str:
+    """Read a path of the machine: where "" would come from a variable that is not set."""
+    if not text:
+        msg = "must be a path, not ''"
+        raise argparse.ArgumentTypeError(msg)
+    return text
 
 
 def seconds(text: str) -> float:

@@ -65,13 +65,19 @@ async def module_main(
     """
     Serve /proc/demo: a clock, a greeting, and a file that takes its time.
 
-    *interval* is how long a second of the clock is, *slow* how long a read of the slow file takes.
+    *interval* is how long a second of the clock is, *slow* how long a read of the slow file takes,
+    each > 0.
     """
 
     async def take_time(file: File, size: int, pos: int) -> bytes:
         await anyio.sleep(slow)
         return b"at last\n"[pos : pos + size]
 
+    times: dict[str, object] = {"interval": interval, "slow": slow}
+    for name, seconds in times.items():
+        if not isinstance(seconds, int | float) or seconds <= 0:
+            msg = f"{name} is a number of seconds > 0, not {seconds!r}"
+            raise ValueError(msg)
     clock = Clock()
     this_module().start_soon(clock.tick, interval)
     directory = kernel.proc.mkdir("demo")

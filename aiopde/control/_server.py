@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, final
 import anyio
 
 from aiopde._errors import error
+from aiopde._kernel import Kernel
 from aiopde._trace import logger
 
 from ._methods import Session
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
     import socket
 
     from anyio.abc import TaskGroup, TaskStatus
-
-    from aiopde import Kernel
 
     from ._stream import Stream
     from ._wire import Message, Request
@@ -73,6 +72,7 @@ async def serve_control(
             starting there; ``ENAMETOOLONG``; those of making a file.
     """
     await anyio.lowlevel.checkpoint()
+    _check_kernel(kernel)
     place = _prepare(path)
     looks, began = Looks(), anyio.current_time()
     with listening(place) as listener:
@@ -84,6 +84,12 @@ async def serve_control(
             while True:
                 stream = await _accept(listener)
                 tg.start_soon(_serve, stream, Session(kernel, mounts, looks, began))
+
+
+def _check_kernel(kernel: object) -> None:
+    if not isinstance(kernel, Kernel):
+        msg = f"serve_control() wants a Kernel, not {kernel!r:.60}"
+        raise TypeError(msg)
 
 
 def _prepare(path: str | os.PathLike[str] | None) -> str:

@@ -75,9 +75,12 @@ def explore(
 
     Raises:
         TypeError: *cancel* is a string.
-        ValueError: There is no such strategy or backend, or *replay* is no schedule.
+        ValueError: There is no such strategy or backend, *replay* is no schedule, or a number is
+            none from 1 on.
         KeyboardInterrupt: It came, or the scenario raised it.
     """
+    _check_number("max_schedules", max_schedules)
+    _check_number("max_steps", max_steps)
     if executor is not None:
         return _explore_on(executor, scenario, locals())
     if isinstance(cancel, str):
@@ -111,6 +114,13 @@ def explore(
         seconds=time.perf_counter() - began,
         seed=seed,
     )
+
+
+def _check_number(name: str, number: object) -> None:
+    # Else nothing would be run, and nothing fail.
+    if not isinstance(number, int) or number < 1:
+        msg = f"{name} is a number from 1 on, not {number!r}"
+        raise ValueError(msg)
 
 
 def _explore_on(executor: Executor, scenario: Scenario, arguments: dict[str, Any]) -> Result:

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -107,20 +107,35 @@ class Running:
 StartKernel = Callable[..., Running]
 
 
-@pytest.fixture
-def start_kernel(tmp_path: Path) -> Iterator[StartKernel]:
-    """Start `aiopde run ARGUMENTS...`, and end it after the test."""
+@contextmanager
+def kernels(folder: Path) -> Generator[StartKernel]:
+    """Start `aiopde run ARGUMENTS...`, and end it after the block; its socket is in *folder*."""
     with ExitStack() as stack:
 
         def start(*arguments: str, **how: Any) -> Running:
             command = [sys.executable, "-m", "aiopde", "run", "--json", *arguments]
             if "--control" not in arguments and "env" not in how:
-                command += ["--control", str(tmp_path / "s")]
+                command += ["--control", str(folder / "s")]
             process = stack.enter_context(running(command, **how))
             assert process.stdout is not None
             return Running(process, json.loads(process.stdout.readline()))
 
         yield start
+
+
+@pytest.fixture
+def start_kernel(tmp_path: Path) -> Generator[StartKernel]:
+    """Start a kernel, and end it after the test."""
+    with kernels(tmp_path) as start:
+        yield start
+
+
+@pytest.fixture(scope="class")
+def lasting_kernel(tmp_path_factory: pytest.TempPathFactory) -> Generator[Running]:
+    """A kernel with the driver, for tests that leave it as it was: to start one takes longer."""
+    folder = tmp_path_factory.mktemp("kernel")
+    with kernels(folder) as start:
+        yield start(str(write_driver(folder)))
 
 
 DRIVER = '''
@@ -157,6 +172,10 @@ async def module_main(kernel, *, greeting="hello"):
 @pytest.fixture
 def driver(tmp_path: Path) -> Path:
     """A module in a file, with an entry whose readers stay inside."""
-    file = tmp_path / "driver.py"
+    return write_driver(tmp_path)
+
+
+def write_driver(folder: Path) -> Path:
+    file = folder / "driver.py"
     file.write_text(DRIVER)
     return file

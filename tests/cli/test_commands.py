@@ -433,7 +433,7 @@ class TestMounts:
             assert f"fuse pid {cat.pid} " in shows(ask("ps"))
             assert "mounted there already" in refuses(ask("mount", "m"))
             assert shows(ask("umount", "m")) == ""
-            assert cat.wait(5) == 1
+            assert cat.wait(10) == 1
         assert "not mounted by this kernel" in refuses(ask("umount", "m"))
 
     @needs_root
@@ -460,7 +460,7 @@ class TestMounts:
         with guard(str(place)), running(["cat", str(place / "driver/held")]) as cat:
             kernel.until("ps", lambda held: held)
             assert kernel.end() == (0, "", "")
-            assert cat.wait(5) == 1
+            assert cat.wait(10) == 1
         assert os.listdir(place) == []
 
     def test_what_is_in_the_way(self, ask: Ask, tmp_path: Path) -> None:
@@ -543,6 +543,10 @@ class TestFollowing:
 
 
 class TestJson:
+    @pytest.fixture
+    def kernel(self, lasting_kernel: Running) -> Running:
+        return lasting_kernel
+
     COMMANDS = (
         ("lsmod",),
         ("modinfo", "driver"),
@@ -550,10 +554,9 @@ class TestJson:
         ("why", "driver"),
         ("ls", "driver"),
         ("tree",),
+        ("top",),
         ("reload", "driver"),
         ("modprobe", "demo"),
-        ("rmmod", "driver"),
-        ("top",),
     )
 
     @pytest.mark.parametrize("command", COMMANDS, ids=[command[0] for command in COMMANDS])
@@ -564,6 +567,15 @@ class TestJson:
         out = shows(ask(*command, "--json"))
         assert out.count("\n") == 1
         json.loads(out)
+
+    def test_rmmod(self, run_command: RunCommand, start_kernel: StartKernel, driver: Path) -> None:
+        """
+        So does rmmod, which tells how long it took.
+        """
+        kernel = start_kernel(str(driver))
+        out = shows(run_command("rmmod", "driver", "--json", "--control", kernel.control))
+        told = json.loads(out)
+        assert (told["name"], told["seconds"] >= 0) == ("driver", True)
 
     def test_errors(self, ask: Ask) -> None:
         """

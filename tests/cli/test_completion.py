@@ -14,7 +14,7 @@ import pytest
 from aiopde.cli import completion
 from tests.fuse.harness import guard, needs_mount
 
-from .conftest import RunCommand, StartKernel
+from .conftest import RunCommand, Running, StartKernel
 
 
 def complete(line: str, control: str) -> list[str]:
@@ -53,8 +53,8 @@ def complete(line: str, control: str) -> list[str]:
 
 class TestOffers:
     @pytest.fixture
-    def control(self, start_kernel: StartKernel, driver: Path) -> str:
-        return start_kernel(str(driver)).control
+    def control(self, lasting_kernel: Running) -> str:
+        return lasting_kernel.control
 
     def test_commands(self, control: str) -> None:
         """

@@ -3,6 +3,7 @@
 import select
 
 import anyio
+import pytest
 from anyio import create_task_group
 
 from aiopde import Kernel
@@ -18,7 +19,7 @@ async def test_it_tells_the_time() -> None:
         await kernel.insmod(module_main, "demo", interval=0.001)
         clock = await kernel.proc.open("demo/time")
         first = await clock.pread(100, 0)
-        with anyio.fail_after(5):
+        with anyio.fail_after(10):
             assert await clock.poll(select.POLLPRI, timeout=None) == select.POLLPRI
         assert await clock.pread(100, 0) != first
         await clock.aclose()
@@ -44,3 +45,14 @@ async def test_it_waits_for_a_slow_reader() -> None:
         read = await start(tg, kernel.proc.read_text, "demo/slow")
         await kernel.rmmod("demo")
         assert read.result == "at last\n"
+
+
+@pytest.mark.parametrize(("name", "value"), [("interval", 0), ("slow", "long"), ("slow", -1)])
+async def test_it_takes_only_times(name: str, value: object) -> None:
+    """
+    A clock that cannot go is refused when the module is loaded, not in its background.
+    """
+    async with Kernel() as kernel:
+        with pytest.raises(ValueError, match=f"{name} is a number of seconds > 0, not {value!r}"):
+            await kernel.insmod(module_main, "demo", **{name: value})
+        assert kernel.lsmod() == []

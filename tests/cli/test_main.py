@@ -29,6 +29,9 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     "no file": (["cat"], "PATH"),
     "nothing to unmount": (["umount"], "DIR"),
     "others, but where": (["mount", "--allow-other"], "DIR"),
+    "no socket": (["ls", "--control", ""], "must be a path"),
+    "mount on nothing": (["mount", ""], "must be a path"),
+    "no shell": (["completion"], "SHELL"),
     "no such shell": (["completion", "csh"], "csh"),
     "abbreviated option": (["race", "--read", "3"], "--read"),
 }
@@ -66,6 +69,26 @@ def test_a_mistake_is_one_line(run_command: RunCommand, arguments: list[str], wh
     assert err.count("\n") == 1
     assert what in err
     assert "--help" in err
+
+
+def test_only_what_is_missing_is_named(run_command: RunCommand) -> None:
+    """
+    Without its file, insmod does not ask for parameters too, which may be left out.
+    """
+    _, _, err = run_command("insmod")
+    assert "required: FILE (" in err
+
+
+def test_an_empty_variable_is_none(
+    run_command: RunCommand, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """
+    With AIOPDE_CONTROL empty, a kernel is looked for where it is without it.
+    """
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.setenv("AIOPDE_CONTROL", "")
+    _, _, err = run_command("ls")
+    assert f"{tmp_path}/aiopde" in err
 
 
 def test_help_lists_the_commands(run_command: RunCommand) -> None:

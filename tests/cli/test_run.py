@@ -8,6 +8,7 @@ import sys
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager
 from errno import EACCES
+from itertools import takewhile
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -102,7 +103,7 @@ class TestItsLife:
         command = [sys.executable, "-m", "aiopde"]
         with running([*command, "run"], env=env) as process:
             assert process.stdout is not None
-            lines = list(iter(process.stdout.readline, f"{LAST_LINE}\n"))
+            lines = list(takewhile(f"{LAST_LINE}\n".__ne__, process.stdout))
             to_try = [line.split("  ")[1] for line in lines if line.startswith("  aiopde")]
             endless = {"aiopde cat -f demo/clock", "aiopde cat demo/slow"}
             told = {
@@ -350,14 +351,14 @@ class TestStopping:
             await tg.start(run_module._watch_signals, kernel, life)
             await start(tg, kernel.proc.read_bytes, "x")
             signal.raise_signal(signal.SIGTERM)
-            with anyio.fail_after(5):
+            with anyio.fail_after(10):
                 while not life.cancel_called:
                     await anyio.lowlevel.checkpoint()
             assert signal.getsignal(signal.SIGTERM) != signal.SIG_DFL
             run_module._tell_waiting(kernel)
             signal.raise_signal(signal.SIGINT)
             err = ""
-            with anyio.fail_after(5):
+            with anyio.fail_after(10):
                 while "in _enter" not in err and "helpers.py" not in err:
                     await anyio.lowlevel.checkpoint()
                     err += capsys.readouterr().err

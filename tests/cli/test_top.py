@@ -192,7 +192,7 @@ class TestKeys:
             os.write(theirs, data)
             assert await keys.read() == key
         os.close(theirs)
-        with anyio.fail_after(5):
+        with anyio.fail_after(10):
             assert await keys.read() == "q"
         os.close(ours)
 

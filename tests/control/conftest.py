@@ -35,7 +35,7 @@ class Served:
 
 async def until(condition: Callable[[], object]) -> None:
     """Return when it is true: when something has come over a socket, which no loop can tell."""
-    with anyio.fail_after(5):
+    with anyio.fail_after(10):
         while not condition():
             await anyio.lowlevel.checkpoint()
 

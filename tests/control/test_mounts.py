@@ -110,7 +110,7 @@ class TestMounting:
         async with serve() as served:
             await served.ask("mount", path=place)
             await run("umount", place)
-            with anyio.fail_after(5):
+            with anyio.fail_after(10):
                 while await served.ask("mounts"):
                     pass
             async with asked(served, place):

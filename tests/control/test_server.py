@@ -14,7 +14,7 @@ import anyio
 import pytest
 from anyio import create_task_group
 
-from aiopde import Kernel, ModuleState, ProcOps
+from aiopde import Kernel, ModuleState, ProcFS, ProcOps
 from aiopde.control import _place, _server, _stream, connect, default_socket, serve_control
 from aiopde.control._server import MAX_IN_FLIGHT
 from aiopde.control._stream import connect_to
@@ -478,6 +478,16 @@ class TestItself:
                 assert await client.ask("lsmod") == []
             tg.cancel_scope.cancel()
         assert os.listdir(tmp_path / "aiopde") == []
+
+    async def test_of_a_tree_without_a_kernel(self, tmp_path: Path) -> None:
+        """
+        A tree is no kernel: that is said before there is a socket.
+        """
+        async with ProcFS() as proc:
+            tree: Any = proc
+            with pytest.raises(TypeError, match="wants a Kernel, not <ProcFS"):
+                await serve_control(tree, tmp_path / "s")
+        assert os.listdir(tmp_path) == []
 
     async def test_two_at_one_place(self, serve: Serve) -> None:
         """

@@ -109,14 +109,14 @@ async def run(*command: str | Path, check: bool = True) -> subprocess.CompletedP
     return result
 
 
-async def until(condition: Callable[[], object], seconds: float = 5) -> None:
+async def until(condition: Callable[[], object], seconds: float = 10) -> None:
     """Wait for what another process or thread brings about."""
     with anyio.fail_after(seconds):
         while not condition():  # noqa: ASYNC110  there is no event in another process
             await anyio.sleep(0.002)
 
 
-async def until_in_thread(condition: Callable[[], object], seconds: float = 5) -> None:
+async def until_in_thread(condition: Callable[[], object], seconds: float = 10) -> None:
     """Wait for what only a system call on the mount can tell."""
     with anyio.fail_after(seconds):
         while not await in_thread(condition):

@@ -12,8 +12,16 @@ import pytest
 
 from aiopde import File, Kernel, ProcFS, ProcOps
 from aiopde.fuse import MountStatistics
-from tests.fuse.harness import in_thread, mounted, needs_mount, run, state_of, until
-from tests.helpers import Handlers, refused
+from tests.fuse.harness import (
+    in_thread,
+    mounted,
+    needs_mount,
+    run,
+    state_of,
+    until,
+    until_in_thread,
+)
+from tests.helpers import SLACK, Handlers, refused
 
 pytestmark = needs_mount
 
@@ -115,8 +123,15 @@ async def test_a_directory_goes_with_those_who_stand_in_it(tmp_path: Path) -> No
             await in_thread(look)
         assert await in_thread(os.listdir, f"{mount.path}/d") == ["f"]
         os.close(fd)
+
+        def only_the_new_one_is_known() -> bool:
+            # Looked up again, since the notice of the removal may have come late, and have made
+            # the kernel forget this one too.
+            os.stat(f"{mount.path}/d")
+            return mount.statistics() == MountStatistics(2, 0, 0)
+
         # That there is no "f" in it, the kernel remembers; not so that it keeps the directory.
-        await until(lambda: mount.statistics() == MountStatistics(2, 0, 0))
+        await until_in_thread(only_the_new_one_is_known)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
@@ -133,7 +148,7 @@ async def test_a_signal_cancels_the_handler(tmp_path: Path, number: signal.Signa
             await cat.wait()
             took = time.perf_counter() - began
         assert cat.returncode == -number
-        assert took < 1, f"{took:.3f} s"
+        assert took < 1 + SLACK, f"{took:.3f} s"
         assert (handlers.busy, entry.in_use) == (False, 0)
         await entry.remove()
 

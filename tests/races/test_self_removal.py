@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 import trio
-from anyio import Event, create_task_group
+from anyio import Event, create_task_group, from_thread, to_thread
 
 from aiopde import File, ProcFS, ProcOps, RemovalTimeoutError, WaitQueue, _holders, _watch
 from tests.helpers import SLACK, Call, Handlers, all_blocked, refused, start, state, wait_until
@@ -590,6 +590,26 @@ class TestD7:
             assert await (await proc.open("x")).read() == b"read"
             await entry.remove()
             assert state(entry) == "gone"
+
+    async def test_in_another_thread(self) -> None:
+        """
+        A thread has no loop to end it in: that is said before anything is begun, with the cure.
+        """
+
+        def in_vain() -> None:
+            with pytest.raises(RuntimeError, match=r"from_thread\.run_sync\(entry\.remove_self\)"):
+                entry.remove_self()
+
+        async def in_another_loop() -> None:
+            in_vain()
+
+        async with ProcFS() as proc:
+            entry = proc.create("x", ProcOps())
+            await to_thread.run_sync(in_vain)
+            await to_thread.run_sync(anyio.run, in_another_loop)
+            assert state(entry) == "live"
+            assert await to_thread.run_sync(from_thread.run_sync, entry.remove_self)
+            await entry.remove()
 
 
 class TestNoDeadlock:

@@ -16,7 +16,7 @@ async def two_descriptors(p: Play) -> None:
     entry = p.create("x", "read release")
     file = await p.open(entry)
     other = file.dup()
-    p.seen.handles.append(other)
+    p.close_later(other)
     p.start("first", file.aclose)
     p.start("reader", other.read, 3)
     p.start("second", other.aclose)
@@ -28,7 +28,7 @@ async def dup_and_close(p: Play) -> None:
 
     async def dup() -> None:
         await checkpoint()
-        p.seen.handles.append(file.dup())
+        p.close_later(file.dup())
 
     p.start("closer", file.aclose)
     p.start("dupper", dup)

@@ -16,22 +16,25 @@ async def uses_and_rundown(p: Play, rundowns: tuple[str, ...] = ("rundown",)) ->
     pool = p.package.UseCount("pool")
     gone: list[str] = []
 
+    def inside() -> int:
+        return p.aside(p.notes.inside.total)
+
     async def use(name: str) -> None:
         async with pool:
             assert not gone, "let in after the rundown (I5)"
-            p.seen.inside[name] += 1
+            p.aside(lambda: p.notes.inside.update([name]))
             try:
                 await checkpoint()
                 assert not gone, "the rundown has not waited (I9)"
             finally:
-                p.seen.inside[name] -= 1
+                p.aside(lambda: p.notes.inside.subtract([name]))
 
     async def rundown(name: str) -> None:
         await pool.rundown()
-        assert not p.seen.inside.total(), "the rundown has not waited (I9)"
+        assert not inside(), "the rundown has not waited (I9)"
         gone.append(name)
 
-    p.race.always(lambda: pool.in_use >= p.seen.inside.total(), "who is inside is counted (I3)")
+    p.race.always(lambda: pool.in_use >= inside(), "who is inside is counted (I3)")
     p.start("first", use, "first")
     for name in rundowns:
         p.start(name, rundown, name)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     Scenario = Callable[[Any], Awaitable[object]]
 
 T = TypeVar("T")
+Handle = TypeVar("Handle", "ProcFile", "Mapping")
 Test = TypeVar("Test", bound="Callable[..., object]")
 DATA = b"0123456789"
 STATES = ("live", "unlinked", "dying", "releasing", "gone")
@@ -135,13 +136,13 @@ class Play:
     async def open(self, what: str | ProcDirEntry, flags: int = os.O_RDONLY) -> ProcFile:
         """Open a file, which is closed at the end."""
         file = await self.proc.open(what, flags)
-        self.close_later(file)
         self.aside(lambda: self.notes.opened.add(file.file))
-        return file
+        return self.close_later(file)
 
-    def close_later(self, thing: ProcFile | Mapping) -> None:
+    def close_later(self, thing: Handle) -> Handle:
         """Close a descriptor, or a mapping, when the actors are done."""
         self.aside(lambda: self.notes.handles.append(thing))
+        return thing
 
     async def close(self, file: ProcFile) -> None:
         """Close the last descriptor of a file: it returns after the release, whoever ran it."""
@@ -150,12 +151,19 @@ class Play:
         over = self.aside(lambda: there in self.notes.over)
         assert over, "a close has returned before the release (I18)"
 
-    async def remove(self, entry: ProcDirEntry) -> None:
+    async def remove(self, entry: ProcDirEntry, grace: float | None = None) -> None:
         """Remove an entry: whoever's removal returns, first or not, finds it gone (B29)."""
-        await entry.remove()
+        await entry.remove(grace=grace)
         assert entry.statistics().state == "gone"
 
     async def _slow(self, op: str, file: File, *args: Any) -> Any:
+        await self.step(op, file)
+        if op == "open":
+            self.aside(lambda: self.notes.opened.add(file))
+        return _value(op, args)
+
+    async def step(self, op: str, file: File) -> None:
+        """Make a checkpoint in a handler, with all that is to hold when it begins and ends."""
         self.aside(partial(self._begin, op, file))
         try:
             await checkpoint()
@@ -164,9 +172,6 @@ class Play:
             raise
         finally:
             self.aside(partial(self._end, op, file))
-        if op == "open":
-            self.aside(lambda: self.notes.opened.add(file))
-        return _value(op, args)
 
     def _quick(self, op: str, file: File, *args: Any) -> Any:
         self.aside(partial(self._begin, op, file))
@@ -354,16 +359,19 @@ def exhaust(
 
 def everyone(*actors: str) -> Callable[[Test], Test]:
     """
-    Mark a test to run undisturbed on both backends, and with each actor cancelled on trio.
+    Mark a test to run on both backends: undisturbed, and with each actor cancelled.
 
-    That both have the same schedules is shown by counting, in tests/testing. On asyncio, anyio's
-    cancellation takes more steps, and so half as many schedules again.
+    That both have the same schedules is shown by counting, in tests/testing. But anyio's
+    cancellation takes more steps on asyncio, and comes again and again there.
     """
-    undisturbed = [pytest.param(backend, "", id=f"{backend}-nobody") for backend in BACKENDS]
-    disturbed = [pytest.param("trio", actor, id=f"trio-{actor}") for actor in actors]
+    cases = [
+        pytest.param(backend, victim, id=f"{backend}-{victim or 'nobody'}")
+        for victim in ("", *actors)
+        for backend in BACKENDS
+    ]
 
     def mark(test: Test) -> Test:
-        parametrize = pytest.mark.parametrize(("backend", "victim"), undisturbed + disturbed)
+        parametrize = pytest.mark.parametrize(("backend", "victim"), cases)
         marked: Test = parametrize(test)
         return marked
 

@@ -45,7 +45,7 @@ async def uses_and_two_rundowns(p: Play) -> None:
     await uses_and_rundown(p, ("one", "other"))
 
 
-@everyone("first", "rundown")
+@everyone("first", "rundown", "second")
 def test_the_rundown_waits_for_those_inside(backend: str, victim: str) -> None:
     """
     Each use is let in or refused; the rundown returns after the last is out.
@@ -55,7 +55,7 @@ def test_the_rundown_waits_for_those_inside(backend: str, victim: str) -> None:
         assert f"first {first}, rundown ok, second {second}" in seen
 
 
-@everyone()
+@everyone("first", "one", "other", "second")
 def test_both_rundowns_are_woken(backend: str, victim: str) -> None:
     """
     However many wait, all return after the last is out (I36).

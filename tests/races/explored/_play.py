@@ -70,6 +70,7 @@ class Play:
     """
 
     proc: ProcFS
+    fast = False
 
     def __init__(self, race: Race, package: Any = aiopde) -> None:
         self.race = race
@@ -98,8 +99,8 @@ class Play:
         self.aside(self.check_end)
 
     async def _begin_tree(self) -> ProcFS:
-        proc: ProcFS = await self.package.ProcFS(hung_task_timeout=None).__aenter__()
-        return proc
+        proc: ProcFS = self.package.ProcFS(hung_task_timeout=None, fast_acquire=self.fast)
+        return await proc.__aenter__()
 
     async def _end_tree(self) -> None:
         await self.proc.__aexit__(None, None, None)
@@ -147,9 +148,11 @@ class Play:
     async def close(self, file: ProcFile) -> None:
         """Close the last descriptor of a file: it returns after the release, whoever ran it."""
         there = file.file
-        await file.aclose()
-        over = self.aside(lambda: there in self.notes.over)
-        assert over, "a close has returned before the release (I18)"
+        try:
+            await file.aclose()
+        finally:  # however it ends
+            over = self.aside(lambda: there in self.notes.over)
+            assert over, "a close has returned before the release (I18)"
 
     async def remove(self, entry: ProcDirEntry, grace: float | None = None) -> None:
         """Remove an entry: whoever's removal returns, first or not, finds it gone (B29)."""
@@ -296,6 +299,12 @@ def _value(op: str, args: Any) -> Any:
     return {"poll": 1, "lseek": 0, "ioctl": 0}.get(op)
 
 
+class FastPlay(Play):
+    """The same where calls that need not wait make no checkpoint, and take ways of their own."""
+
+    fast = True
+
+
 class KernelPlay(Play):
     """The same with modules: a Kernel is at ``p.kernel``."""
 
@@ -307,6 +316,11 @@ class KernelPlay(Play):
 
     async def _end_tree(self) -> None:
         await self.kernel.__aexit__(None, None, None)
+
+    async def rmmod(self, name: str) -> None:
+        """Unload the module whose entries are all there are: when it returns, they are gone."""
+        await self.kernel.rmmod(name)
+        self.aside(self.check_end)
 
 
 def run(
@@ -361,7 +375,8 @@ def everyone(*actors: str) -> Callable[[Test], Test]:
     """
     Mark a test to run on both backends: undisturbed, and with each actor cancelled.
 
-    That both have the same schedules is shown by counting, in tests/testing. But anyio's
+    Of actors that do the same, one: in a space that is exhausted they are interchangeable. That
+    both loops have the same schedules is shown by counting, in tests/testing. But anyio's
     cancellation takes more steps on asyncio, and comes again and again there.
     """
     cases = [

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from aiopde import Kernel
 
 
-async def references_and_rmmod(p: KernelPlay) -> None:
+async def references_and_rmmod(p: KernelPlay, users: tuple[str, ...] = ("first", "second")) -> None:
     there: list[str] = []
 
     async def main(kernel: Kernel) -> AsyncIterator[None]:
@@ -35,12 +35,16 @@ async def references_and_rmmod(p: KernelPlay) -> None:
             p.kernel.module_put(module)
 
     module = await p.kernel.insmod(main, "driver")
-    p.start("first", use)
+    for user in users:
+        p.start(user, use)
     p.start("rmmod", p.kernel.rmmod, "driver")
-    p.start("second", use)
 
 
-@everyone("first", "rmmod", "second")
+async def reference_and_rmmod(p: KernelPlay) -> None:
+    await references_and_rmmod(p, ("first",))
+
+
+@everyone("first", "rmmod")
 def test_the_unload_wins_or_a_reference_does(backend: str, victim: str) -> None:
     """
     While somebody has a reference it is EWOULDBLOCK; once the unload has begun nobody gets one.

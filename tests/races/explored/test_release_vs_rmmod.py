@@ -33,7 +33,7 @@ async def close_and_rmmod(p: KernelPlay) -> None:
     await p.kernel.insmod(main, "driver")
     file = await p.open("x")
     p.start("closer", p.close, file)
-    p.start("rmmod", p.kernel.rmmod, "driver")
+    p.start("rmmod", p.rmmod, "driver")
 
 
 async def close_and_forgetful_rmmod(p: KernelPlay) -> None:
@@ -45,7 +45,7 @@ async def close_and_forgetful_rmmod(p: KernelPlay) -> None:
     await p.kernel.insmod(main, "driver")
     file = await p.open("x")
     p.start("closer", p.close, file)
-    p.start("rmmod", p.kernel.rmmod, "driver")
+    p.start("rmmod", p.rmmod, "driver")
 
 
 @everyone("closer", "rmmod")

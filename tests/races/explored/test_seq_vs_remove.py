@@ -16,6 +16,20 @@ if TYPE_CHECKING:
     from ._play import Play
 
 
+async def three_sessions(p: Play) -> None:
+    async def show() -> str:
+        await checkpoint()
+        return "text"
+
+    async def read_twice() -> None:
+        await file.pread(99, 0)
+        await file.pread(99, 0)
+
+    file = p.close_later(await p.proc.open(p.know(p.proc.create_single("x", show))))
+    p.start("other", read_twice)
+    p.start("reader", file.pread, 99, 0)
+
+
 async def iterate_and_remove(p: Play) -> None:
     sessions: list[str] = []
 
@@ -43,7 +57,7 @@ async def iterate_and_remove(p: Play) -> None:
     entry = p.know(p.proc.create_seq("x", ops))
     file = p.close_later(await p.proc.open(entry))
     p.start("reader", file.read, 99)
-    p.start("other", file.read, 99)
+    p.start("other", file.pread, 99, 0)
     p.start("remover", remove)
 
 
@@ -71,6 +85,14 @@ async def generate_and_remove(p: Play) -> None:
     p.start("reader", read)
     p.start("closer", file.aclose)
     p.start("remover", remove)
+
+
+@everyone("reader", "other")
+def test_whose_turn_it_is_may_be_cancelled(backend: str, victim: str) -> None:
+    """
+    Who waits for the buffer and is cancelled, at whatever moment, holds nobody up.
+    """
+    assert "other ok, reader ok" in exhaust(three_sessions, backend, victim)
 
 
 @everyone("reader", "other", "remover")

@@ -384,6 +384,180 @@ MUTANTS: Final = (
         "            removals += [self._begin(child, subtree(child)) for child in gone.children]\n",
         "            pass\n",
     ),
+    # -- waiting
+    Mutant(
+        "wait: looks at the condition, and is in the queue only after a checkpoint",
+        "_open_file.py",
+        "            with Wakeup(self.entry) as wakeup:\n",
+        "            await anyio.lowlevel.checkpoint()\n"
+        "            with Wakeup(self.entry) as wakeup:\n",
+    ),
+    Mutant(
+        "wake_up: wakes only one",
+        "_wait.py",
+        "        for event in self._waiters:\n"
+        "            event.set()\n        self._waiters.clear()\n",
+        "        for event in list(self._waiters)[:1]:\n            event.set()\n"
+        "            del self._waiters[event]\n",
+    ),
+    Mutant(
+        "kill: wakes nobody who waits for a condition",
+        "_entry.py",
+        "            for event in self._rare.watchers.values():\n                event.set()\n",
+        "",
+    ),
+    Mutant(
+        "position: only one can wait for it",
+        "_open_file.py",
+        "        queue.append(waiter)\n",
+        "        queue.clear()\n        queue.append(waiter)\n",
+    ),
+    Mutant(
+        "mutex: let in although it is locked",
+        "_mutex.py",
+        "        if self._locked:\n            return False\n",
+        "",
+    ),
+    Mutant(
+        "mutex: free for a moment while it is handed over",
+        "_mutex.py",
+        "            self._waiters.popleft().set()\n",
+        "            self._locked = False\n            self._waiters.popleft().set()\n",
+    ),
+    Mutant(
+        "mutex: whose turn it is, cancelled, keeps it",
+        "_mutex.py",
+        "            if turn.is_set():\n                self.unlock()\n            else:\n",
+        "            if not turn.is_set():\n",
+    ),
+    Mutant(
+        "seq: a session that is cancelled is not stopped",
+        "_seq_file.py",
+        "            with anyio.CancelScope(shield=True):\n                await self._stop(exc)\n",
+        "            self._item = exc\n",
+    ),
+    # -- removal, in the ways in which Linux and others had it wrong
+    Mutant(
+        "rundown: shuts the door after the last is out",
+        "_usecount.py",
+        "        self.kill()\n        if self._in_use != BIAS:\n",
+        "        while self._in_use > 0:\n            await checkpoint()\n"
+        "        self.kill()\n        if self._in_use != BIAS:\n",
+    ),
+    Mutant(
+        "remover: releases nothing, and waits for the closers",
+        "_removal.py",
+        "        if file.entry.ops.release_suspends:\n            return file\n",
+        "        if file.entry.ops.release_suspends:\n            return file.completion()\n",
+    ),
+    Mutant(
+        "remover: cancelled, it lets the entry live again",
+        "_procfs.py",
+        "            if not removal.done:\n"
+        "                self._hand_over(removal)\n            raise\n",
+        "            if not removal.done:\n"
+        "                removal.root._in_use += 1 << 31\n"
+        "                self._hand_over(removal)\n            raise\n",
+    ),
+    Mutant(
+        "remover: handed over, it can be cancelled",
+        "_procfs.py",
+        "        scope = anyio.CancelScope(shield=True)\n        self._finishers",
+        "        scope = self._tasks.cancel_scope\n        self._finishers",
+    ),
+    Mutant(
+        "remover: by name, it looks again after a checkpoint",
+        "_procfs.py",
+        "        await self.remove_entry(entry, grace)\n\n    async def remove_subtree",
+        "        await checkpoint()\n"
+        "        await self.remove_entry(self._find(name, parent), grace)\n\n"
+        "    async def remove_subtree",
+    ),
+    Mutant(
+        "grace: nobody is cancelled when it has ended",
+        "_watch.py",
+        "        kill_calls(self._removal, goal)\n        if stubborn",
+        "        if stubborn",
+    ),
+    Mutant(
+        "grace: when it has ended, the entry lives again",
+        "_watch.py",
+        "            raise RemovalTimeoutError(goal.path, now - self._began, stubborn)\n",
+        "            goal._in_use += 1 << 31\n"
+        "            raise RemovalTimeoutError(goal.path, now - self._began, stubborn)\n",
+    ),
+    Mutant(
+        "grace: cuts releases short, too",
+        "_open_file.py",
+        '            if isinstance(entry, KillableEntry) and op != "release":\n',
+        "            if isinstance(entry, KillableEntry):\n",
+    ),
+    Mutant(
+        "close: the descriptor is open until after the checkpoint",
+        "_file.py",
+        "        file, self._file = self._file, CLOSED\n"
+        "        try:\n            await checkpoint()\n"
+        "        finally:\n",
+        "        file = self._file\n        try:\n            await checkpoint()\n"
+        "        finally:\n            self._file = CLOSED\n",
+    ),
+    Mutant(
+        "close: cancelled, it closes nothing",
+        "_file.py",
+        "        try:\n            await checkpoint()\n        finally:\n"
+        "            if file is not CLOSED:\n                await file.put()\n",
+        "        await checkpoint()\n"
+        "        if file is not CLOSED:\n            await file.put()\n",
+    ),
+    # -- modules
+    Mutant(
+        "rmmod: an await between the look at the references and the going",
+        "_kernel.py",
+        "        module = self._may_unload(name, force=force)\n"
+        "        self._begin_unload(module)\n",
+        "        module = self._may_unload(name, force=force)\n"
+        "        await checkpoint()\n        self._begin_unload(module)\n",
+    ),
+    Mutant(
+        "rmmod: returns before it is gone",
+        "_kernel.py",
+        "        await watch.wait(module.gone)\n",
+        "        await watch.wait(module.unload)\n",
+    ),
+    Mutant(
+        "module: what exit forgot stays",
+        "_kernel.py",
+        "        forgotten = await module.sweep()\n",
+        "        await checkpoint()\n        forgotten: list[ProcDirEntry] = []\n",
+    ),
+    Mutant(
+        "module: a reference although it is going",
+        "_module.py",
+        "        if self.state in {ModuleState.GOING, ModuleState.GONE} or self._refcnt == 0:\n",
+        "        if self.state is ModuleState.GONE:\n",
+    ),
+    Mutant(
+        "insmod: an await between the look at the name and the taking of it",
+        "_kernel.py",
+        "        module = Module(self, source, params)\n"
+        "        self._table[module.name] = module\n",
+        "        module = Module(self, source, params)\n        await checkpoint()\n"
+        "        self._table[module.name] = module\n",
+    ),
+    Mutant(
+        "insmod: does not wait for a namesake to settle",
+        "_kernel.py",
+        "        if not other.settled.is_set():\n            await other.settled.wait()\n"
+        "            other = self._table.get(name)\n",
+        "        if not other.settled.is_set():\n            return\n",
+    ),
+    Mutant(
+        "reload: the old version goes before the new one is there",
+        "_kernel.py",
+        "        self._start(new, probe=False)\n        await self._wait_loaded(new)\n",
+        "        old.hide()\n        await checkpoint()\n        old.show()\n"
+        "        self._start(new, probe=False)\n        await self._wait_loaded(new)\n",
+    ),
     # -- the tree
     Mutant(
         "number: given back with files still open",

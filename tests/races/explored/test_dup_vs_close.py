@@ -16,10 +16,18 @@ async def two_descriptors(p: Play) -> None:
     entry = p.create("x", "read release")
     file = await p.open(entry)
     other = file.dup()
-    p.seen.handles.append(other)
+    p.close_later(other)
     p.start("first", file.aclose)
     p.start("reader", other.read, 3)
     p.start("second", other.aclose)
+
+
+async def close_twice_beside_a_dup(p: Play) -> None:
+    file = await p.open(p.create("x", "read release"))
+    other = p.close_later(file.dup())
+    p.start("first", file.aclose)
+    p.start("reader", other.read, 3)
+    p.start("second", file.aclose)
 
 
 async def dup_and_close(p: Play) -> None:
@@ -28,7 +36,7 @@ async def dup_and_close(p: Play) -> None:
 
     async def dup() -> None:
         await checkpoint()
-        p.seen.handles.append(file.dup())
+        p.close_later(file.dup())
 
     p.start("closer", file.aclose)
     p.start("dupper", dup)
@@ -42,6 +50,16 @@ def test_the_last_one_releases(backend: str, victim: str) -> None:
     """
     seen = exhaust(two_descriptors, backend, victim)
     assert {"first ok, reader ok, second ok", "first ok, reader EBADF, second ok"} <= seen
+
+
+@everyone("first", "reader")
+def test_a_descriptor_is_closed_once(backend: str, victim: str) -> None:
+    """
+    However many close it, it counts once: who has another can read.
+    """
+    seen = exhaust(close_twice_beside_a_dup, backend, victim)
+    assert "first ok, reader ok, second ok" in seen
+    assert not any("reader E" in ended for ended in seen)
 
 
 @everyone("closer", "dupper", "remover")

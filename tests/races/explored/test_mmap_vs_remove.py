@@ -17,8 +17,9 @@ async def map_close_and_remove(p: Play) -> None:
     async def map_it() -> None:
         there = file.file
         mapping = await file.mmap(1)
-        p.seen.handles.append(mapping)
-        assert entry.removing or not p.seen.released[there], "a mapping keeps the file"
+        p.close_later(mapping)
+        released = p.aside(lambda: p.notes.released[there])
+        assert entry.removing or not released, "a mapping keeps the file"
 
     p.start("closer", file.aclose)
     p.start("mapper", map_it)

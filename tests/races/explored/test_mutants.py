@@ -13,16 +13,38 @@ import pytest
 
 from tests.mutants import MUTANTS, ROOT, Mutant
 
-from ._play import BACKENDS, Play, run
-from .test_close_vs_remove import close_and_remove, read_close_and_remove
+from ._play import BACKENDS, FastPlay, KernelPlay, Play, run
+from .test_close_vs_remove import (
+    close_and_remove,
+    read_close_and_remove,
+    three_files_and_remove,
+)
 from .test_create_vs_remove import create_and_remove
-from .test_dup_vs_close import two_descriptors
+from .test_dup_vs_close import close_twice_beside_a_dup, two_descriptors
+from .test_fast import close_under_a_read, open_with_a_quick_release
+from .test_grace_vs_remove import (
+    killable_call_and_remove,
+    long_release_and_remove,
+    stubborn_call_and_remove,
+)
+from .test_insmod_vs_rmmod import two_loads
 from .test_mmap_vs_remove import map_close_and_remove
-from .test_open_vs_remove import open_and_remove, open_read_and_remove
-from .test_read_vs_remove import preads_and_remove, read_and_remove, two_reads_and_remove
+from .test_open_vs_remove import open_and_remove, open_read_and_remove, remove_by_name_and_reuse
+from .test_put_vs_rmmod import reference_and_rmmod, references_and_rmmod
+from .test_read_vs_remove import (
+    preads_and_remove,
+    read_all_and_remove,
+    read_and_remove,
+    three_reads_and_close,
+    two_reads_and_remove,
+)
+from .test_release_vs_rmmod import close_and_forgetful_rmmod, close_and_rmmod
+from .test_reload_vs_read import read_all_and_reload
 from .test_remove_vs_remove import four_removes, two_removes
+from .test_seq_vs_remove import iterate_and_remove, three_sessions
 from .test_subtree_vs_child import read_below_a_subtree, subtree_and_child
 from .test_use_vs_rundown import uses_and_rundown, uses_and_two_rundowns
+from .test_wake_vs_remove import two_wait_and_wake, wait_and_remove
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -40,6 +62,7 @@ class Hunt(NamedTuple):
     name: str
     scenario: Scenario
     victim: str = ""
+    kind: type[Play] = Play
 
 
 HUNTS = (
@@ -82,6 +105,67 @@ HUNTS = (
     Hunt("remover: the parent goes before the child", read_below_a_subtree),
     Hunt("loser: returns early", two_removes),
     Hunt("losers: only the last one is woken", four_removes),
+    Hunt("remover: releases nothing, and waits for the closers", two_removes),
+    Hunt("remover: cancelled, it lets the entry live again", read_and_remove, "remover"),
+    Hunt("remover: handed over, it can be cancelled", two_removes, "first"),
+    Hunt("remover: by name, it looks again after a checkpoint", remove_by_name_and_reuse),
+    Hunt("remover: an await before the unlinking", two_removes),
+    Hunt("rundown: shuts the door after the last is out", uses_and_rundown),
+    Hunt("exit: forgets what was created below what is gone", create_and_remove),
+    # Descriptors.
+    Hunt("close: the descriptor is open until after the checkpoint", close_twice_beside_a_dup),
+    Hunt("close: cancelled, it closes nothing", two_descriptors, "first"),
+    Hunt("close: waits for the remover's release without a shield", close_and_remove, "closer"),
+    # Waiting.
+    Hunt(
+        "wait: looks at the condition, and is in the queue only after a checkpoint",
+        two_wait_and_wake,
+    ),
+    Hunt("wake_up: wakes only one", two_wait_and_wake),
+    Hunt("kill: wakes nobody who waits for a condition", wait_and_remove),
+    Hunt("position: only one can wait for it", three_reads_and_close),
+    Hunt("position: handed to somebody who was cancelled", three_reads_and_close, "second"),
+    Hunt("mutex: let in although it is locked", iterate_and_remove),
+    Hunt("mutex: free for a moment while it is handed over", iterate_and_remove),
+    Hunt("mutex: whose turn it is, cancelled, keeps it", three_sessions, "reader"),
+    Hunt("seq: a session that is cancelled is not stopped", iterate_and_remove, "reader"),
+    # Graces.
+    Hunt("grace: nobody is cancelled when it has ended", killable_call_and_remove),
+    Hunt("grace: when it has ended, the entry lives again", stubborn_call_and_remove),
+    Hunt("grace: cuts releases short, too", long_release_and_remove),
+    # Quick ways.
+    Hunt("close: a quick one forgets that calls are inside", close_under_a_read, "", FastPlay),
+    Hunt("close: a quick one is not seen by the entry", three_files_and_remove, "", FastPlay),
+    Hunt(
+        "open: a quick one is not shut when it comes too late",
+        open_with_a_quick_release,
+        "",
+        FastPlay,
+    ),
+    Hunt("read_bytes: a quick one wakes nobody", read_all_and_remove, "", FastPlay),
+    # Modules.
+    Hunt(
+        "rmmod: an await between the look at the references and the going",
+        reference_and_rmmod,
+        "",
+        KernelPlay,
+    ),
+    Hunt("rmmod: returns before it is gone", close_and_rmmod, "", KernelPlay),
+    Hunt("module: what exit forgot stays", close_and_forgetful_rmmod, "", KernelPlay),
+    Hunt("module: a reference although it is going", references_and_rmmod, "", KernelPlay),
+    Hunt(
+        "insmod: an await between the look at the name and the taking of it",
+        two_loads,
+        "",
+        KernelPlay,
+    ),
+    Hunt("insmod: does not wait for a namesake to settle", two_loads, "", KernelPlay),
+    Hunt(
+        "reload: the old version goes before the new one is there",
+        read_all_and_reload,
+        "",
+        KernelPlay,
+    ),
 )
 
 
@@ -116,11 +200,11 @@ def test_the_default_strategy_finds_it(
     hunt: Hunt, backend: str, broken: Callable[[Mutant], Any]
 ) -> None:
     """
-    It is found by the default strategy, within a hundred schedules.
+    It is found by the default strategy, within 66 schedules.
     """
     mutant = next(mutant for mutant in MUTANTS if mutant.name == hunt.name)
     package = broken(mutant)
-    result = run(hunt.scenario, backend, hunt.victim, Play, package=package, shrink=False)
+    result = run(hunt.scenario, backend, hunt.victim, hunt.kind, package=package, shrink=False)
     assert result.failure is not None, str(result)
     assert result.failure.kind in {"exception", "invariant", "deadlock", "livelock"}
     assert result.schedules <= MOST_SCHEDULES

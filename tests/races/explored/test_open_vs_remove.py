@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from ._play import everyone, exhaust
 
 if TYPE_CHECKING:
+    from aiopde import ProcDirEntry
+
     from ._play import Play
 
 
@@ -27,6 +29,27 @@ async def open_by_name_and_reuse(p: Play) -> None:
     p.start("remover", remove_and_create)
 
 
+async def remove_by_name_and_reuse(p: Play) -> None:
+    entry = p.create("x", "read", "release")
+    file = await p.open(entry)
+
+    async def remove_by_name() -> None:
+        target = p.proc.lookup("x")
+        await p.proc.remove("x")
+        gone = [e for e in (entry, *new) if e.removing]
+        assert gone == [target] if target is entry else target in gone, "another is gone (B2)"
+
+    new: list[ProcDirEntry] = []
+
+    async def remove_and_create() -> None:
+        await entry.remove()
+        new.append(p.create("x", "", "open"))
+
+    p.start("by_name", remove_by_name)
+    p.start("reader", file.read, 3)
+    p.start("reuser", remove_and_create)
+
+
 async def open_read_and_remove(p: Play) -> None:
     entry = p.create("x", "open", "read release")
 
@@ -39,7 +62,7 @@ async def open_read_and_remove(p: Play) -> None:
 
 
 async def two_opens_and_remove(p: Play) -> None:
-    entry = p.create("x", "open release")
+    entry = p.create("x", "open", "release")
     p.start("first", p.open, entry)
     p.start("second", p.open, entry)
     p.start("remover", p.remove, entry)
@@ -63,7 +86,16 @@ def test_the_name_is_free_at_once(backend: str, victim: str) -> None:
     assert {"opener ok, remover ok", "opener ENOENT, remover ok"} <= seen
 
 
-@everyone("first", "second", "remover")
+@everyone("by_name", "reader")
+def test_a_removal_is_of_the_entry_that_had_the_name(backend: str, victim: str) -> None:
+    """
+    While it waits, another entry may take the name: that one stays (B2).
+    """
+    seen = exhaust(remove_by_name_and_reuse, backend, victim)
+    assert "by_name ok, reader ok, reuser ok" in seen
+
+
+@everyone("first", "remover")
 def test_two_opens_at_once(backend: str, victim: str) -> None:
     """
     Each open is let in or refused by itself.

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from anyio.lowlevel import checkpoint
+
 from ._play import everyone, exhaust
 
 if TYPE_CHECKING:
+    from aiopde import File
+
     from ._play import Play
 
 
@@ -25,12 +29,48 @@ async def two_reads_and_remove(p: Play) -> None:
     p.start("remover", p.remove, entry)
 
 
+async def three_reads_and_close(p: Play) -> None:
+    file = await p.open(p.create("x", "read", "release"))
+    for name in ("first", "second", "third"):
+        p.start(name, file.read, 1)
+    p.start("closer", file.aclose)
+
+
 async def preads_and_remove(p: Play) -> None:
     entry = p.create("x", "read", "release")
     file = await p.open(entry)
     p.start("first", file.pread, 3, 0)
     p.start("second", file.pread, 3, 2)
     p.start("remover", p.remove, entry)
+
+
+async def read_all_and_remove(p: Play) -> None:
+    async def read(file: File, size: int, pos: int) -> bytes:
+        assert not gone, "read after the removal (I8)"
+        await checkpoint()
+        assert not gone, "the removal has not waited (I9)"
+        return b"all"[pos : pos + 2]
+
+    async def read_all() -> None:
+        assert await p.proc.read_bytes(entry) == b"all", "only a part of it, and no error"
+
+    async def remove() -> None:
+        await p.remove(entry)
+        gone.append("entry")
+
+    gone: list[str] = []
+    entry = p.know(p.proc.create("x", p.package.ProcOps(read=read)))
+    p.start("reader", read_all)
+    p.start("remover", remove)
+
+
+@everyone("reader", "remover")
+def test_all_of_it_is_read_or_nothing(backend: str, victim: str) -> None:
+    """
+    read_bytes() is one call inside the guard, however often its handler runs.
+    """
+    seen = exhaust(read_all_and_remove, backend, victim)
+    assert {"reader ok, remover ok", "reader ENOENT, remover ok"} <= seen
 
 
 @everyone("reader", "remover")
@@ -42,7 +82,7 @@ def test_a_read_is_let_in_or_refused(backend: str, victim: str) -> None:
     assert {"reader ok, remover ok", "reader EIO, remover ok"} <= seen
 
 
-@everyone("first", "second", "remover")
+@everyone("first", "remover")
 def test_who_waits_for_the_position_is_refused(backend: str, victim: str) -> None:
     """
     Of two reads that share a position, either may get in before the removal, or both, or none.
@@ -52,7 +92,17 @@ def test_who_waits_for_the_position_is_refused(backend: str, victim: str) -> Non
         assert f"first {first}, remover ok, second {second}" in seen
 
 
-@everyone("first", "second", "remover")
+@everyone()
+def test_the_position_goes_from_one_to_the_next(backend: str, victim: str) -> None:
+    """
+    However many wait for it, each gets it once the one before has left, and none is forgotten.
+    """
+    assert "closer ok, first ok, second ok, third ok" in exhaust(
+        three_reads_and_close, backend, victim
+    )
+
+
+@everyone("first", "remover")
 def test_reads_side_by_side(backend: str, victim: str) -> None:
     """
     Reads that share no position are inside together, and the removal waits for the last.

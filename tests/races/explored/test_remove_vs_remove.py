@@ -41,7 +41,7 @@ async def by_name_and_by_entry(p: Play) -> None:
     p.start("by_entry", p.remove, entry)
 
 
-@everyone("first", "second")
+@everyone("first")
 def test_both_return_when_it_is_gone(backend: str, victim: str) -> None:
     """
     The second remover joins the first; cancelling either leaves the removal going.
@@ -49,7 +49,7 @@ def test_both_return_when_it_is_gone(backend: str, victim: str) -> None:
     assert "first ok, second ok" in exhaust(two_removes, backend, victim)
 
 
-@everyone("reader", "first", "second")
+@everyone("reader", "first")
 def test_both_wait_for_the_reader(backend: str, victim: str) -> None:
     """
     No wake-up of a remover is lost, however many wait (I36).
@@ -58,7 +58,7 @@ def test_both_wait_for_the_reader(backend: str, victim: str) -> None:
     assert {"first ok, reader ok, second ok", "first ok, reader EIO, second ok"} <= seen
 
 
-@everyone()
+@everyone("reader", "first")
 def test_however_many_wait(backend: str, victim: str) -> None:
     """
     All who wait for one removal are woken.

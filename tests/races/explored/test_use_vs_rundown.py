@@ -14,24 +14,30 @@ if TYPE_CHECKING:
 
 async def uses_and_rundown(p: Play, rundowns: tuple[str, ...] = ("rundown",)) -> None:
     pool = p.package.UseCount("pool")
+    began: list[str] = []
     gone: list[str] = []
+
+    def inside() -> int:
+        return p.aside(p.notes.inside.total)
 
     async def use(name: str) -> None:
         async with pool:
             assert not gone, "let in after the rundown (I5)"
-            p.seen.inside[name] += 1
+            p.aside(lambda: p.notes.inside.update([name]))
             try:
                 await checkpoint()
                 assert not gone, "the rundown has not waited (I9)"
             finally:
-                p.seen.inside[name] -= 1
+                p.aside(lambda: p.notes.inside.subtract([name]))
 
     async def rundown(name: str) -> None:
+        began.append(name)
         await pool.rundown()
-        assert not p.seen.inside.total(), "the rundown has not waited (I9)"
+        assert not inside(), "the rundown has not waited (I9)"
         gone.append(name)
 
-    p.race.always(lambda: pool.in_use >= p.seen.inside.total(), "who is inside is counted (I3)")
+    p.race.always(lambda: pool.in_use >= inside(), "who is inside is counted (I3)")
+    p.race.always(lambda: not began or pool.removing, "a rundown shuts the door first (B33)")
     p.start("first", use, "first")
     for name in rundowns:
         p.start(name, rundown, name)
@@ -52,7 +58,7 @@ def test_the_rundown_waits_for_those_inside(backend: str, victim: str) -> None:
         assert f"first {first}, rundown ok, second {second}" in seen
 
 
-@everyone()
+@everyone("first", "one")
 def test_both_rundowns_are_woken(backend: str, victim: str) -> None:
     """
     However many wait, all return after the last is out (I36).

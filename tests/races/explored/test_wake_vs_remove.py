@@ -35,6 +35,39 @@ async def wait_wake_and_remove(p: Play) -> None:
     p.start("waker", wake)
 
 
+async def two_wait_and_wake(p: Play) -> None:
+    queue = p.package.WaitQueue()
+    ready: list[bool] = []
+
+    async def read(file: File, size: int, pos: int) -> bytes:
+        await file.wait_event(queue, lambda: ready)
+        return b"ready"
+
+    async def wake() -> None:
+        await checkpoint()
+        ready.append(True)
+        queue.wake_up()
+
+    entry = p.know(p.proc.create("x", p.package.ProcOps(read=read)))
+    file = await p.open(entry)
+    p.start("first", file.pread, 5, 0)
+    p.start("second", file.pread, 5, 0)
+    p.start("waker", wake)
+
+
+async def wait_and_remove(p: Play) -> None:
+    queue = p.package.WaitQueue()
+
+    async def read(file: File, size: int, pos: int) -> bytes:
+        await file.wait_event(queue, lambda: False)
+        return b""
+
+    entry = p.know(p.proc.create("x", p.package.ProcOps(read=read)))
+    file = await p.open(entry)
+    p.start("reader", file.read, 5)
+    p.start("remover", p.remove, entry)
+
+
 async def poll_wake_and_remove(p: Play) -> None:
     queue = p.package.WaitQueue()
     ready: list[bool] = []
@@ -64,6 +97,23 @@ def test_the_handler_is_woken_by_either(backend: str, victim: str) -> None:
     seen = exhaust(wait_wake_and_remove, backend, victim)
     for reader in ("ok", "EIO"):
         assert f"reader {reader}, remover ok, waker ok" in seen
+
+
+@everyone("first")
+def test_all_who_wait_are_woken(backend: str, victim: str) -> None:
+    """
+    Whoever comes to wait, early or late, finds the condition true (I36).
+    """
+    seen = exhaust(two_wait_and_wake, backend, victim)
+    assert "first ok, second ok, waker ok" in seen
+
+
+@everyone("reader")
+def test_a_removal_is_enough_to_wake(backend: str, victim: str) -> None:
+    """
+    Though the condition never comes true, the handler ends.
+    """
+    assert "reader EIO, remover ok" in exhaust(wait_and_remove, backend, victim)
 
 
 @everyone("poller", "remover", "waker")

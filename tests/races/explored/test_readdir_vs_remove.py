@@ -1,0 +1,93 @@
+"""A directory listed step by step while it changes, in every order."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from ._play import everyone, exhaust
+
+if TYPE_CHECKING:
+    from aiopde import ProcFile
+
+    from ._play import Play
+
+
+async def listing(directory: ProcFile, count: int) -> list[str]:
+    found: list[str] = []
+    while names := await directory.getdents(count):
+        found += [name.name for name in names]
+    return found
+
+
+async def list_and_remove(p: Play) -> None:
+    parent = p.mkdir("d")
+    a, b, _ = (p.create(name, "", "read", parent=parent) for name in "abc")
+    directory = await p.open("d", os.O_RDONLY | os.O_DIRECTORY)
+
+    async def list_it() -> None:
+        found = await listing(directory, 2)
+        assert found == sorted(set(found)), "a name twice, or out of order (I23, I30)"
+        # By position, as in Linux: an entry that goes makes the next one be skipped.
+        assert set(found) <= {".", "..", "a", "b", "c"}
+
+    p.start("lister", list_it)
+    p.start("first", p.remove, a)
+    p.start("second", p.remove, b)
+
+
+async def list_and_remove_all(p: Play) -> None:
+    parent = p.mkdir("d")
+    for name in "ab":
+        p.create(name, "", "read", parent=parent)
+    directory = await p.open("d", os.O_RDONLY | os.O_DIRECTORY)
+
+    async def list_it() -> None:
+        found = await listing(directory, 1)
+        assert found[:2] == [".", ".."]
+        assert found[2:] in ([], ["a"], ["a", "b"])
+
+    p.start("lister", list_it)
+    p.start("remover", p.remove, parent)
+
+
+async def list_and_create(p: Play) -> None:
+    parent = p.mkdir("d")
+    p.create("b", "", "read", parent=parent)
+    directory = await p.open("d", os.O_RDONLY | os.O_DIRECTORY)
+
+    async def list_it() -> None:
+        found = await listing(directory, 3)
+        assert {".", "..", "b"} <= set(found), "what was there all the time is missing (I30)"
+
+    async def replace() -> None:
+        a = p.create("a", "", "read", parent=parent)
+        await p.remove(a)
+        p.create("a", "", "read", parent=parent)
+
+    p.start("lister", list_it)
+    p.start("maker", replace)
+
+
+@everyone("lister", "first", "second")
+def test_what_is_listed_may_go(backend: str, victim: str) -> None:
+    """
+    Whatever goes between two steps of a listing, it ends, and has no name twice (B16).
+    """
+    assert "first ok, lister ok, second ok" in exhaust(list_and_remove, backend, victim)
+
+
+@everyone("lister", "remover")
+def test_the_directory_itself_may_go(backend: str, victim: str) -> None:
+    """
+    An open directory can be listed after its removal: nothing is in it.
+    """
+    assert "lister ok, remover ok" in exhaust(list_and_remove_all, backend, victim)
+
+
+@everyone("lister", "maker")
+def test_a_name_may_come_and_go(backend: str, victim: str) -> None:
+    """
+    What comes before the position may repeat a name, and hides none.
+    """
+    assert "lister ok, maker ok" in exhaust(list_and_create, backend, victim)

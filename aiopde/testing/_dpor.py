@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from ._footprint import Event, Tracker
     from ._order import Order
-    from ._run import Lane
+    from ._run import Execution, Lane
 
 
 @final
@@ -151,8 +151,10 @@ class Explorer:
             if lane != node.taken and not conflict(accesses, made)
         }
 
-    def plan(self, order: Order) -> None:
+    def plan(self, order: Order, execution: Execution) -> None:
         """Plan the other order of each race, where its first step was made."""
+        if execution.cut:
+            return
         for first, second in order.races:
             if not self._fixed <= first < len(self._nodes):
                 continue  # made by somebody else, or after everybody was given his turn

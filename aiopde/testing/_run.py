@@ -23,7 +23,14 @@ MAIN = "main"
 class Lane:
     """A task under our control, from its birth to its end; or the canceller of one."""
 
-    __slots__ = ("canceller", "cancels", "children", "index", "name", "parent", "scope", "task")
+    # Of the class until they change: one is made for every task of every schedule.
+    cancels: Canceller | None = None
+    children: dict[str, int] | None = None
+    """How many of each name it has started."""
+    scope: Any = None
+    """What cancels it, where a cancellation is a choice."""
+    canceller: Lane | None = None
+    """The lane that cancels this one, where that is a choice."""
 
     def __init__(self, name: str, index: int, parent: Lane | None, task: Any = None) -> None:
         self.name: str = name
@@ -31,13 +38,8 @@ class Lane:
         self.parent: Lane | None = parent
         self.task: Any = task
         """The loop's task; None for a canceller."""
-        self.cancels: Canceller | None = None
-        self.children: dict[str, int] | None = None
-        """How many of each name it has started."""
-        self.scope: Any = None
-        """What cancels it, where a cancellation is a choice."""
-        self.canceller: Lane | None = None
-        """The lane that cancels this one, where that is a choice."""
+        self.step: Any = None
+        """What the loop calls for its next step, where that is kept here."""
 
     def __repr__(self) -> str:
         return f"<Lane {self.name}>"
@@ -85,7 +87,15 @@ class Plan:
 class Execution:
     """What came of a plan."""
 
-    __slots__ = ("choices", "cut", "failure", "lanes", "outcome", "path", "unfair")
+    # Of the class until they change: one is made for every schedule.
+    failure: Failure | None = None
+    outcome: Hashable = None
+    cut: bool = False
+    """Whether it was given up, because the plan said so."""
+    unfair: bool = False
+    """Whether it ended only after everybody was given his turn."""
+    broken_off: bool = False
+    """Whether a failure ended it where its tasks could still move."""
 
     def __init__(self) -> None:
         self.lanes: list[Lane] = []
@@ -93,12 +103,11 @@ class Execution:
         """Who made each step."""
         self.choices: list[Lane] = []
         """Who made each step at which there was a choice."""
-        self.failure: Failure | None = None
-        self.outcome: Hashable = None
-        self.cut: bool = False
-        """Whether it was given up, because the plan said so."""
-        self.unfair: bool = False
-        """Whether it ended only after everybody was given his turn."""
+
+    @property
+    def whole(self) -> bool:
+        """Whether all that its tasks could do was seen."""
+        return not self.unfair and not self.broken_off
 
     @property
     def schedule(self) -> Schedule:
@@ -327,6 +336,8 @@ class Run:
         waiting: list[Waiter] | tuple[Waiter, ...] = (),
     ) -> None:
         """Note how the execution failed; the first failure counts."""
+        if self.going and kind not in ("deadlock", "left behind"):
+            self.execution.broken_off = True
         self.going = False
         if self.execution.failure is None:
             self.execution.failure = Failure(

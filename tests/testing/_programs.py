@@ -197,6 +197,6 @@ def _reduce(met: Met, executions: list[Execution]) -> Search:
             order = Order(tracker.complete_events())
             if not execution.cut:
                 met.setdefault(order.equivalence_class(), set()).add(execution.outcome)
-            explorer.plan(order)
+            explorer.plan(order, execution)
             if not explorer.advance():
                 return ""

@@ -152,6 +152,7 @@ class Race:
         code = getattr(holds, "__code__", None)
         where = f"{code.co_filename}:{code.co_firstlineno}" if code else repr(holds)
         self._run.invariants.append((holds, name or where))
+        self._run.be_careful()
 
     def touch(self, thing: object, field: str = "", *, write: bool = False) -> None:
         """
@@ -244,11 +245,19 @@ class Run:
         self.lanes: list[Lane] = []
         self.invariants: list[tuple[Callable[[], object], str]] = []
         self.watch: Watcher | None = None
+        self._plainly = self._pick_plainly
+        self.pick: Callable[[], Lane | None] = self._plainly
+        """
+        Says who moves next; None if nobody can.
+
+        Called after each step, once all that it woke has been told. A canceller that is picked
+        has made its step when this returns; tell what that woke, and pick again.
+        """
         self.ready: list[Lane] = []
         self.last: Lane | None = None
         self.by_task: dict[Any, Lane] = {}
         self._cancellers: list[Lane] = []
-        self._woken: list[Lane] = []
+        self.woken: list[Lane] = []
         self._limit = 0
         self._fair_from = 0
         self._plan: Plan | None = None
@@ -281,7 +290,7 @@ class Run:
         self.invariants = []
         self.ready = []
         self._cancellers = []
-        self._woken = []
+        self.woken = []
         self._limit = self._settings.max_steps
         self.choose = plan.choose
         self.path = execution.path
@@ -296,6 +305,10 @@ class Run:
         self.idle = False
         if MAIN in self._victims:
             self._add_canceller(lane)
+        if plan.watch is None and not self._victims:
+            self.pick = self._plainly
+        else:
+            self.be_careful()
         if plan.watch is not None:
             plan.watch.begin(self)
             plan.watch.before(lane, [])
@@ -314,7 +327,10 @@ class Run:
 
     def _all_over(self) -> bool:
         is_over = self.backend.is_over
-        return all(is_over(lane.task) for lane in self.lanes[1:])
+        for lane in self.lanes:  # noqa: SIM110  no generator for each execution
+            if lane.parent is not None and not is_over(lane.task):
+                return False
+        return True
 
     def finish(self, outcome: Hashable, error: BaseException | None) -> None:
         """Close the execution, and go on with the search."""
@@ -353,50 +369,60 @@ class Run:
 
     def wake(self, tasks: list[Any]) -> None:
         """Note that tasks can move: those we know, and those that were just started."""
-        by_task, ready = self.by_task, self.ready
-        for task in tasks:
-            lane = by_task.get(task)
-            if lane is None:
-                lane = self._adopt(task)
-            ready.append(lane)
-            if self.watch is not None:
-                self._woken.append(lane)
+        known = self.by_task.get
+        lanes = [known(task) or self.adopt(task) for task in tasks]
+        self.ready += lanes
+        if self.watch is not None:
+            self.woken += lanes
 
-    def pick(self) -> Lane | None:
-        """
-        Say who moves next; None if nobody can.
+    def be_careful(self) -> None:
+        """Look at each step from now on; who takes the plain way does not look for a reason to."""
+        self.pick = self._pick_carefully
 
-        Called after each step, once all that it woke has been told. A canceller that is picked
-        has made its step when this returns; tell what that woke, and pick again.
-        """
-        if self.watch is not None or self.invariants:
-            self._stepped(over=False)
-            if not self.going:
-                return None
+    # Most schedules have no watcher, invariant or victim, and then this is half of what a step
+    # costs: so what is asked once for an execution, in begin(), is not asked here again.
+    def _pick_plainly(self) -> Lane | None:
         ready = self.ready
-        if self._cancellers and ready:
-            ready = ready + self._live_cancellers()
-        if len(ready) > 1 or (ready and self.watch is not None):
+        lane: Lane | None
+        if len(ready) == 1:
+            lane = ready.pop()
+        elif ready:
             try:
                 lane = self.choose(ready, self.last)
             except Diverged as why:
                 self.fail("nondeterminism", str(why))
                 return None
             if lane is None:
-                self.execution.cut = True
-                self.going = False
+                self._give_up()
                 return None
-            if len(ready) > 1:
-                self.choices.append(lane)
-            if lane.cancels is None:
-                self.ready.remove(lane)
-        elif ready:
-            lane = self.ready.pop()
+            self.choices.append(lane)
+            ready.remove(lane)
         else:
             return None
+        path = self.path
+        path.append(lane)
+        if len(path) > self._limit and self._too_long(lane):
+            return None
+        self.last = lane
+        return lane
+
+    def _pick_carefully(self) -> Lane | None:
+        self._stepped(over=False)
+        if not self.going:
+            return None
+        ready = self.ready
+        if self._cancellers and ready:
+            ready = ready + self._live_cancellers()
+        if not ready:
+            return None
+        lane = self._chosen(ready) if len(ready) > 1 or self.watch is not None else ready[0]
+        if lane is None:
+            return None
+        if lane.cancels is None:
+            self.ready.remove(lane)
         self.path.append(lane)
-        if len(self.path) > self._limit:
-            self._too_long()
+        if len(self.path) > self._limit and self._too_long(lane):
+            return None
         self.last = lane
         if self.watch is not None:
             self.watch.before(lane, ready)
@@ -404,19 +430,38 @@ class Run:
             lane.cancels.deliver()
         return lane
 
-    def _too_long(self) -> None:
-        """Give everybody his turn, before we say that this goes on for ever."""
+    def _chosen(self, ready: list[Lane]) -> Lane | None:
+        try:
+            lane = self.choose(ready, self.last)
+        except Diverged as why:
+            self.fail("nondeterminism", str(why))
+            return None
+        if lane is None:
+            self._give_up()
+        elif len(ready) > 1:
+            self.choices.append(lane)
+        return lane
+
+    def _give_up(self) -> None:
+        self.execution.cut = True
+        self.going = False
+
+    def _too_long(self, lane: Lane) -> bool:
+        """Give everybody his turn; then say that this goes on for ever, and return true."""
         execution = self.execution
         if execution.unfair:
             # The choices up to the fair turns are enough: a replay takes these turns again.
             del self.choices[self._fair_from :]
             message = f"still moving after {len(self.path)} steps, half of them in fair turns"
             self.fail("livelock", message, waiting=self._waiters())
-        else:
-            execution.unfair = True
-            self._fair_from = len(self.choices)
-            self._limit *= 2
-            self.choose = first_come
+            if lane.task is not None:
+                self.ready.append(lane)  # so that it is not forgotten when all is cleared away
+            return True
+        execution.unfair = True
+        self._fair_from = len(self.choices)
+        self._limit *= 2
+        self.choose = first_come
+        return False
 
     def _stepped(self, *, over: bool) -> None:
         lane, watch = self.last, self.watch
@@ -427,7 +472,7 @@ class Run:
             self._check(holds, name)
         if watch is not None:
             over = over or (lane.task is not None and self._is_over(lane))
-            woken, self._woken = self._woken, []
+            woken, self.woken = self.woken, []
             watch.after(lane, woken, over)
 
     def _check(self, holds: Callable[[], object], name: str) -> None:
@@ -445,6 +490,8 @@ class Run:
     def deadlock(self) -> None:
         """Note that nobody can move, and nothing will change that."""
         waiting = self._waiters()
+        # A cancellation is no choice where nobody can move; it might have come a step before.
+        self.execution.broken_off = bool(self._live_cancellers())
         what = "; ".join(f"{w.task} waits for {w.what}" for w in waiting)
         self.fail("deadlock", f"nobody can move: {what}", waiting=waiting)
 
@@ -454,7 +501,8 @@ class Run:
 
     # -- lanes ------------------------------------------------------------------------------------
 
-    def _adopt(self, task: Any) -> Lane:
+    def adopt(self, task: Any) -> Lane:
+        """Give a task that was just started its lane, and its name in schedules."""
         parent = self.last
         assert parent is not None
         base = _base_name(self.backend.task_name(task))

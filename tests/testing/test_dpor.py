@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
@@ -97,6 +98,11 @@ def test_wakeup_trees_would_lose_a_class() -> None:
     )
 
 
+def test_a_sleeping_step_touches_what_it_touches_there() -> None:
+    """To drop the last element depends on the look whether there is any; to drop another, not."""
+    check([[("drop", "y")], [("has", "x"), ("append", "x")], [("any", "x")]], "trio")
+
+
 class Shared:
     """What tasks share."""
 
@@ -179,6 +185,20 @@ def test_a_failure_leaves_the_rest_of_an_execution_unseen(backend: str) -> None:
     result = explore(scenario, backend=backend, strategy="dpor", keep_going=True)
     assert result.failures
     assert result.verdict == "bounded (executions cut short)"
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_deadlock_hides_the_cancellations_that_would_end_it(backend: str) -> None:
+    """Where nobody can move, a cancellation is no choice; then the verdict is not *exhaustive*."""
+
+    async def scenario() -> None:
+        async with anyio.create_task_group() as tg:
+            tg.start_soon(anyio.Event().wait, name="waiter")
+            tg.start_soon(anyio.lowlevel.checkpoint)
+
+    search = partial(explore, scenario, backend=backend, strategy="dpor", keep_going=True)
+    assert search().verdict == "exhaustive"
+    assert search(cancel=["waiter"]).verdict == "bounded (executions cut short)"
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -77,6 +77,18 @@ class TestRandomPrograms:
         check(program, backend)
 
     @settings(max_examples=15)
+    @given(program=programs("enter", "find", "count", "know", "forget", "store"))
+    def test_keys_and_elements_of_variables(self, backend: str, program: Program) -> None:
+        """Also where it is variables that hold dictionaries and lists."""
+        check(program, backend)
+
+    @settings(max_examples=15)
+    @given(program=programs("store", "bump", "peek", "grow"))
+    def test_places_of_a_list(self, backend: str, program: Program) -> None:
+        """Also where each place of a list is looked at by itself, and it grows."""
+        check(program, backend)
+
+    @settings(max_examples=15)
     @given(program=programs("write", "look", "crash", "cancel", "spawn"))
     def test_crashes_cancellations_and_spawns(self, backend: str, program: Program) -> None:
         """Also where a task crashes, which cancels the others, cancels all, or starts another."""

@@ -16,14 +16,17 @@ import anyio
 import anyio._backends._asyncio  # before the hooks look for its classes
 
 from ._aiotasks import WatchedFuture, WatchedTask
+from ._lane import MAIN
 from ._lying import let_lie
-from ._run import MAIN, Run
+from ._run import Run
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterator
 
+    from ._execution import Search, Settings
     from ._footprint import Tracker
-    from ._run import Lane, Race, Search, Settings
+    from ._lane import Lane
+    from ._race import Race
 
 FAR = 1e300
 """A timer from here on never comes."""

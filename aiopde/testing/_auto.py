@@ -7,10 +7,10 @@ from itertools import repeat
 from typing import TYPE_CHECKING, Any, Final, final
 
 from ._dpor import Explorer
+from ._execution import Plan, first_come
 from ._footprint import Tracker
 from ._hooks import hooks
 from ._order import Order
-from ._run import Plan, first_come
 from ._strategies import (
     DEPTHS,
     Bounded,
@@ -29,8 +29,8 @@ from ._variables import variables
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Generator, Hashable
 
+    from ._execution import Execution, Search
     from ._order import Class
-    from ._run import Execution, Search
     from ._split import Shard
 
 DELAYS: Final = 3

@@ -18,16 +18,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, final
 
+from ._execution import Diverged
 from ._footprint import Accesses, conflict
-from ._run import Diverged
 from ._strategies import go_on
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ._execution import Execution
     from ._footprint import Event, Tracker
+    from ._lane import Lane
     from ._order import Order
-    from ._run import Execution, Lane
 
 
 @final

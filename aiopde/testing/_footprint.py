@@ -39,7 +39,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Hashable
     from types import FrameType
 
-    from ._run import Backend, Lane, Run
+    from ._backend import Backend
+    from ._lane import Lane
+    from ._run import Run
     from ._uses import Use
 
 READ: Final = 1

@@ -3,216 +3,22 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Collection, Generator, Hashable, Iterator
-from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast, final
+from typing import TYPE_CHECKING, Any, final
 
+from ._causes import describe, sole
+from ._execution import Diverged, Execution, first_come
+from ._lane import MAIN, Lane
+from ._race import Race
 from ._result import Failure, Kind, Waiter
-from ._schedule import CANCEL, Schedule, safe_name
+from ._schedule import CANCEL, safe_name
 from ._stacks import stack_of, waits_for
 
 if TYPE_CHECKING:
-    from ._cancel import Canceller
+    from collections.abc import Callable, Hashable
 
-MAIN = "main"
-"""The lane of the scenario itself."""
-
-
-@final
-class Lane:
-    """A task under our control, from its birth to its end; or the canceller of one."""
-
-    # Of the class until they change: one is made for every task of every schedule.
-    cancels: Canceller | None = None
-    children: dict[str, int] | None = None
-    """How many of each name it has started."""
-    scope: Any = None
-    """What cancels it, where a cancellation is a choice."""
-    canceller: Lane | None = None
-    """The lane that cancels this one, where that is a choice."""
-
-    def __init__(self, name: str, index: int, parent: Lane | None, task: Any = None) -> None:
-        self.name: str = name
-        self.index: int = index
-        self.parent: Lane | None = parent
-        self.task: Any = task
-        """The loop's task; None for a canceller."""
-        self.step: Any = None
-        """What the loop calls for its next step, where that is kept here."""
-
-    def __repr__(self) -> str:
-        return f"<Lane {self.name}>"
-
-
-Choose: TypeAlias = Callable[[list[Lane], "Lane | None"], "Lane | None"]
-"""
-Says who moves, of those who can (in the order in which they became able to), given who moved last.
-
-Asked only where there is a choice, unless the plan has a watcher. None gives up the execution.
-"""
-
-
-class Watcher(Protocol):
-    """Sees every step of an execution."""
-
-    def begin(self, run: Run) -> None:
-        """See that an execution begins; its first step is the scenario's own."""
-
-    def before(self, lane: Lane, ready: list[Lane]) -> None:
-        """See who moves next; *ready* has the others that could."""
-
-    def after(self, lane: Lane, woken: list[Lane], over: bool) -> None:
-        """See who moved, whom that woke or started, and whether that was its end."""
-
-    def check_begins(self, number: int) -> None:
-        """See that an invariant is checked next; *after* comes when all were."""
-
-    def jump(self, time: float) -> None:
-        """See that nobody could move, and the clock was set forward."""
-
-
-@final
-class Plan:
-    """How one execution is to go."""
-
-    __slots__ = ("choose", "watch")
-
-    def __init__(self, choose: Choose, watch: Watcher | None = None) -> None:
-        self.choose: Choose = choose
-        self.watch: Watcher | None = watch
-
-
-@final
-class Execution:
-    """What came of a plan."""
-
-    # Of the class until they change: one is made for every schedule.
-    failure: Failure | None = None
-    outcome: Hashable = None
-    cut: bool = False
-    """Whether it was given up, because the plan said so."""
-    unfair: bool = False
-    """Whether it ended only after everybody was given his turn."""
-    broken_off: bool = False
-    """Whether a failure ended it where its tasks could still move."""
-
-    def __init__(self) -> None:
-        self.lanes: list[Lane] = []
-        self.path: list[Lane] = []
-        """Who made each step."""
-        self.choices: list[Lane] = []
-        """Who made each step at which there was a choice."""
-
-    @property
-    def whole(self) -> bool:
-        """Whether all that its tasks could do was seen."""
-        return not self.unfair and not self.broken_off
-
-    @property
-    def schedule(self) -> Schedule:
-        """The choices, as data."""
-        return Schedule(tuple(lane.name for lane in self.choices))
-
-    @property
-    def steps_taken(self) -> int:
-        """How many steps it had, the forced ones included."""
-        return len(self.path)
-
-
-Search: TypeAlias = Generator[Plan, Execution, str]
-"""Yields plans, is sent what came of each, and returns its verdict."""
-
-
-@final
-class Race:
-    """
-    What a scenario may ask of the explorer that runs it.
-
-    A scenario that takes an argument is given one::
-
-        async def scenario(race: Race) -> None:
-            race.always(lambda: entry.in_use >= 0)
-    """
-
-    __slots__ = ("_invariants", "_run")
-
-    def __init__(self, run: Run) -> None:
-        self._run = run
-        self._invariants: list[tuple[Callable[[], object], str]] = []
-
-    def always(self, holds: Callable[[], object], name: str = "") -> None:
-        """
-        Check after every step from now on that something holds. Not a checkpoint.
-
-        Args:
-            holds: A plain function; what it raises, or a result of False, fails the execution.
-            name: What to call it in the report; by default, where it is.
-        """
-        code = getattr(holds, "__code__", None)
-        where = f"{code.co_filename}:{code.co_firstlineno}" if code else repr(holds)
-        self._run.invariants.append((holds, name or where))
-        self._run.be_careful()
-
-    def touch(self, thing: object, field: str = "", *, write: bool = False) -> None:
-        """
-        Say that this step reads or writes something the explorer cannot see. Not a checkpoint.
-
-        Args:
-            thing: Any object: what is shared.
-            field: Which part of it; accesses to different fields do not conflict.
-            write: Whether it is changed.
-        """
-        watch = self._run.watch
-        touch = getattr(watch, "touch", None)
-        if touch is not None:
-            touch(thing, field, write)
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What holds for every execution of a search."""
-
-    backend: str = "asyncio"
-    max_steps: int = 1_000
-    cancel: Collection[str] = ()
-
-
-class Diverged(Exception):
-    """A plan cannot be followed: the execution goes another way than it did."""
-
-
-class Abandoned(BaseException):
-    """Thrown into what is left of an execution that is over; not to be caught."""
-
-
-class Backend(Protocol):
-    """What a run needs of the loop it is on."""
-
-    def is_over(self, task: Any) -> bool:
-        """Whether a task has ended; a canceller has none, and is over."""
-        ...
-
-    def coroutine(self, task: Any) -> Any:
-        """The outermost coroutine of a task."""
-
-    def task_name(self, task: Any) -> str:
-        """The name the task was given, or its function's."""
-        ...
-
-    def can_cancel(self, lane: Lane) -> None:
-        """Prepare a new task, so that it can be cancelled."""
-
-    def scopes(self, task: Any) -> Iterator[Any]:
-        """Yield the cancel scopes a task is in that can reach it, innermost first."""
-        ...
-
-    def group(self, task: Any) -> Any:
-        """Return the task group a task is in; None if it is in none."""
-
-    def ended_group(self, group: Any) -> Any:
-        """Return the task that waited for a group, if its last task has just ended."""
+    from ._backend import Backend
+    from ._execution import Choose, Plan, Search, Settings, Watcher
 
 
 @final
@@ -336,8 +142,8 @@ class Run:
         """Close the execution, and go on with the search."""
         execution = self.execution
         if error is not None and not execution.cut and execution.failure is None:
-            error = _sole(error)
-            self.fail("exception", _describe(error), error)
+            error = sole(error)
+            self.fail("exception", describe(error), error)
         failure = execution.failure
         execution.outcome = (failure.kind, failure.message) if failure else _hashable(outcome)
         self.watch = None
@@ -550,35 +356,6 @@ class Run:
                 stack = stack_of(coroutine)
                 found.append(Waiter(lane.name, waits_for(coroutine), stack))
         return found
-
-
-def _leaves(error: BaseException) -> tuple[BaseException, ...]:
-    """Return what a group of errors consists of; of another error, nothing."""
-    if not isinstance(error, BaseExceptionGroup):
-        return ()
-    return cast("BaseExceptionGroup[BaseException]", error).exceptions
-
-
-def _sole(error: BaseException) -> BaseException:
-    """Unwrap what task groups have wrapped, if it is one error."""
-    while len(leaves := _leaves(error)) == 1:
-        error = leaves[0]
-    return error
-
-
-def is_interrupt(error: BaseException) -> bool:
-    """Whether somebody wants it all to end."""
-    return isinstance(error, KeyboardInterrupt) or any(map(is_interrupt, _leaves(error)))
-
-
-def _describe(error: BaseException) -> str:
-    what = ", ".join(type(_sole(leaf)).__name__ for leaf in _leaves(error)) or str(error)
-    return f"{type(error).__name__}: {what}".removesuffix(": ")
-
-
-def first_come(ready: list[Lane], last: Lane | None) -> Lane:
-    """Choose who has been able to move for longest: what asyncio does."""
-    return ready[0]
 
 
 @cache

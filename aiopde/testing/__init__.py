@@ -5,6 +5,7 @@ It knows nothing of procfs: it explores any code written with anyio, trio or asy
 """
 
 from ._explorer import explore
+from ._race import Race
 from ._report import report
 from ._result import (
     Failure,
@@ -16,7 +17,6 @@ from ._result import (
     Touch,
     Waiter,
 )
-from ._run import Race
 from ._schedule import Schedule
 from ._shard import explore_on
 from ._svg import draw_svg

@@ -8,6 +8,7 @@ import heapq
 import sys
 from asyncio import Handle
 from contextlib import suppress
+from operator import attrgetter
 from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, TypeAlias, final
 
@@ -15,14 +16,17 @@ import anyio
 import anyio._backends._asyncio  # before the hooks look for its classes
 
 from ._aiotasks import WatchedFuture, WatchedTask
+from ._lane import MAIN
 from ._lying import let_lie
-from ._run import MAIN, Run
+from ._run import Run
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterator
 
+    from ._execution import Search, Settings
     from ._footprint import Tracker
-    from ._run import Lane, Race, Search, Settings
+    from ._lane import Lane
+    from ._race import Race
 
 FAR = 1e300
 """A timer from here on never comes."""
@@ -33,17 +37,24 @@ PASSES_WHEN_QUIET = 20
 ROUNDS = 10
 """How often we ask what is left of an execution to end, before we give it up."""
 
+_index = attrgetter("index")
 _EVENT_WAIT = asyncio.Event.wait.__code__
 _Step: TypeAlias = tuple["Callable[..., object]", tuple[Any, ...], contextvars.Context]
 
 
-def _is_step(callback: Any, kind: type) -> bool:
-    """Whether a callback with a task as its ``__self__`` is that task's next step."""
-    if kind is BuiltinFunctionType:
-        return bool(callback.__name__ == "task_wakeup")
-    if kind is MethodType:  # asyncio without its C part
-        return callback.__name__ in ("__step", "__wakeup")
-    return kind.__name__ == "TaskStepMethWrapper"
+@final
+class _Soon(Handle):
+    """A handle that does not ask the loop whether to remember where it was made."""
+
+    __slots__ = ()
+
+    def __init__(self, callback: Any, args: Any, loop: Loop, context: Any) -> None:
+        self._context = contextvars.copy_context() if context is None else context
+        self._loop = loop
+        self._callback = callback
+        self._args = args
+        self._cancelled = False
+        self._repr = self._source_traceback = None
 
 
 @final
@@ -63,9 +74,13 @@ class Loop(asyncio.BaseEventLoop):
         self._scenario = scenario
         self._now = 0.0
         self._soon: list[Handle] = []
-        self._next_steps: dict[Any, _Step] = {}
-        """The next step of each task that can move."""
-        self._woken: list[Any] = []
+        self._born: list[tuple[Any, _Step]] = []
+        """Tasks that have no lane yet, and their first steps."""
+        self._lane_of: Callable[[Any], Lane | None] = _nobody
+        self._ready: list[Lane] = []
+        """Who can move, as the explorer knows it; who comes to can is added here."""
+        self._step_kind: type | None = None
+        """What asyncio's C part calls for the step of a task, once we have seen it."""
         self._scopes: dict[Any, anyio.CancelScope] | None = {} if settings.cancel else None
         """What cancels a task, by its coroutine; None where cancellation is no choice."""
         self._scheduled: list[asyncio.TimerHandle]
@@ -92,16 +107,30 @@ class Loop(asyncio.BaseEventLoop):
     ) -> Any:
         """Note a callback. Nobody looks at what is returned for the step of a task."""
         kind = callback.__class__
-        if kind is not FunctionType and _is_step(callback, kind):
-            task = callback.__self__
-            self._next_steps[task] = callback, args, context
-            self._woken.append(task)
+        if kind is self._step_kind or (kind is not FunctionType and self._is_step(callback, kind)):
+            lane = self._lane_of(callback.__self__)
+            if lane is None:
+                self._born.append((callback.__self__, (callback, args, context)))
+            else:
+                lane.step = callback, args, context
+                self._ready.append(lane)
             return None
-        handle = Handle(callback, args, self, context)
+        handle = _Soon(callback, args, self, context)
         self._soon.append(handle)
         return handle
 
     call_soon_threadsafe = call_soon  # type: ignore[assignment]
+
+    def _is_step(self, callback: Any, kind: type) -> bool:
+        """Whether a callback with a task as its ``__self__`` is that task's next step."""
+        if kind is BuiltinFunctionType:
+            return bool(callback.__name__ == "task_wakeup")
+        if kind is MethodType:  # asyncio without its C part
+            return callback.__name__ in ("__step", "__wakeup")
+        if kind.__name__ == "TaskStepMethWrapper":
+            self._step_kind = kind
+            return True
+        return False
 
     def create_task(self, coro: Any, **kwargs: Any) -> Any:
         """Create a task; where it can be a victim, one that anyio manages gets its own scope."""
@@ -111,13 +140,16 @@ class Loop(asyncio.BaseEventLoop):
             self._scopes[coro] = scope
         if self._tracker is not None:
             return WatchedTask(self._tracker, coro, loop=self, **kwargs)
+        if self.get_task_factory() is None:
+            return asyncio.Task(coro, loop=self, **kwargs)
         return super().create_task(coro, **kwargs)
 
     def create_future(self) -> Any:
         """Create a future. Those an event's waiters have for themselves are nobody's business."""
         if self._tracker is not None and sys._getframe(1).f_code is not _EVENT_WAIT:
             return WatchedFuture(self._tracker, self)
-        return super().create_future()
+        future: asyncio.Future[Any] = asyncio.Future(loop=self)
+        return future
 
     def call_exception_handler(self, context: Any) -> None:
         """Fail the execution for what a callback raised; nobody else would hear of it."""
@@ -143,17 +175,19 @@ class Loop(asyncio.BaseEventLoop):
         self._now = 0.0
         self._soon.clear()
         self._scheduled.clear()
-        self._next_steps.clear()
         if self._scopes is not None:
             self._scopes.clear()
         self._tracker = getattr(run.upcoming_watch, "tracker", None)
+        self._lane_of = _nobody
         context = self._context.copy()
         if self._tracker is None:
             main: Any = asyncio.Task(self._main(), loop=self, name=MAIN, context=context)
         else:
             main = self.create_task(self._main(), name=MAIN, context=context)
-        self._woken.clear()
         run.begin(main)
+        self._lane_of, self._ready = run.by_task.get, run.ready
+        _, run.lanes[0].step = self._born.pop()
+        self._born.clear()
         try:
             self._explore(main)
             if not run.end():
@@ -171,10 +205,11 @@ class Loop(asyncio.BaseEventLoop):
             return await self._scenario(self.explored.race)
 
     def _explore(self, main: Any) -> None:
-        run, steps = self.explored, self._next_steps
-        task = main
-        while True:
-            callback, args, context = steps.pop(task)
+        run, ready = self.explored, self._ready
+        lane: Lane | None = run.lanes[0]
+        while lane is not None:
+            others = len(ready)
+            callback, args, context = lane.step
             # SystemExit goes through the loop, but its task has it, too. No `with suppress` here:
             # this is the one place that every step of every search goes through.
             try:  # noqa: SIM105
@@ -183,25 +218,30 @@ class Loop(asyncio.BaseEventLoop):
                 pass
             if self._soon:
                 self._drain(PASSES)
+            if self._born or len(ready) - others > 1 or run.watch is not None:
+                self._wake(others)
             if main.done():
-                self._wake()  # it may have started what it leaves behind
                 return
-            lane = None
-            while lane is None:
-                if self._woken:
-                    self._wake()
-                lane = run.pick()
-                if not run.going:
-                    return
-                if lane is None:
-                    if not self._wait():
-                        run.deadlock()
-                        return
-                elif lane.task is None:  # a canceller, which has made its step
-                    lane = None
-                    if self._soon:
-                        self._drain(PASSES)
-            task = lane.task
+            others = len(ready)
+            lane = run.pick()
+            if lane is None or lane.task is None:
+                lane = self._pick_again(lane, others)
+
+    def _pick_again(self, lane: Lane | None, others: int) -> Lane | None:
+        """Go on where nobody can move, or a canceller has made its step; None at the end."""
+        run = self.explored
+        while run.going:
+            if lane is not None:
+                self._drain(PASSES)
+            elif not self._wait():
+                run.deadlock()
+                break
+            self._wake(others)
+            others = len(self._ready)
+            lane = run.pick()
+            if lane is not None and lane.task is not None:
+                return lane
+        return None
 
     def _drain(self, passes: int) -> None:
         for _ in range(passes):
@@ -221,20 +261,24 @@ class Loop(asyncio.BaseEventLoop):
             if not self._soon:
                 return
 
-    def _wake(self) -> None:
-        """Tell who can move now, in an order that does not depend on anyio's sets of tasks."""
-        tasks, self._woken = self._woken, []
-        known = self.explored.by_task
-        if len(tasks) > 1:
-            last = len(known)
-            tasks.sort(key=lambda task: known[task].index if task in known else last)
-        self.explored.wake(tasks)
+    def _wake(self, others: int) -> None:
+        """Put who came to be ready beside *others* in an order that no set of anyio's decides."""
+        run, ready = self.explored, self._ready
+        if len(ready) - others > 1:
+            ready[others:] = sorted(ready[others:], key=_index)
+        for task, step in self._born:
+            lane = run.adopt(task)
+            lane.step = step
+            ready.append(lane)
+        self._born.clear()
+        if run.watch is not None:
+            run.woken += ready[others:]
 
     def _wait(self) -> bool:
         """Nobody can move: let time pass; say whether that changed anything."""
         self._drain(PASSES_WHEN_QUIET)
         timers = self._scheduled
-        while timers and not self._woken:
+        while timers and not (self._born or self._ready):
             while timers and timers[0]._cancelled:
                 heapq.heappop(timers)
             if timers and timers[0].when() >= FAR:
@@ -248,7 +292,7 @@ class Loop(asyncio.BaseEventLoop):
                 if not timer._cancelled:
                     timer._run()
             self._drain(PASSES_WHEN_QUIET)
-        return bool(self._woken)
+        return bool(self._born or self._ready)
 
     # -- the end of an execution ------------------------------------------------------------------
 
@@ -267,17 +311,17 @@ class Loop(asyncio.BaseEventLoop):
         """Let everybody go, first come, first served: nothing counts any more."""
         for _ in range(100):
             self._drain(PASSES)
-            steps = list(self._next_steps.items())
-            self._next_steps.clear()
+            self._wake(len(self._ready))
+            steps = [lane.step for lane in self._ready]
+            self._ready.clear()
             if not steps and not self._wait():
                 break
-            for _, (callback, args, context) in steps:
+            for callback, args, context in steps:
                 with suppress(SystemExit):
                     context.run(callback, *args)
-        self._woken.clear()
 
     def _left(self) -> list[Any]:
-        self.explored.wake([task for task in self._woken if task not in self.explored.by_task])
+        self._wake(len(self._ready))
         return [lane.task for lane in self.explored.lanes if not self.is_over(lane.task)]
 
     def _give_up(self) -> None:
@@ -295,9 +339,9 @@ class Loop(asyncio.BaseEventLoop):
             outcome = None if error else main.result()
         elif run.execution.failure is None:
             error = asyncio.CancelledError("the scenario ended by a cancellation nobody caught")
-        for lane in run.lanes:
-            if lane.task is not main and getattr(lane.task, "_log_traceback", False):
-                error = lane.task.exception()  # which nobody has asked for
+        for task in run.by_task:
+            if task._log_traceback and task is not main:
+                error = task.exception()  # which nobody has asked for
         run.finish(outcome, error)
 
     # -- what Run asks ----------------------------------------------------------------------------
@@ -346,6 +390,10 @@ class Loop(asyncio.BaseEventLoop):
         if isinstance(group, asyncio.TaskGroup):
             return getattr(group, "_parent_task", None)
         return group.cancel_scope._host_task
+
+
+def _nobody(task: object) -> None:
+    """Find the lane of a task before there is any."""
 
 
 def _is_repeated(handle: Any) -> bool:

@@ -7,10 +7,10 @@ from itertools import repeat
 from typing import TYPE_CHECKING, Any, Final, final
 
 from ._dpor import Explorer
+from ._execution import Plan, first_come
 from ._footprint import Tracker
 from ._hooks import hooks
 from ._order import Order
-from ._run import Plan, first_come
 from ._strategies import (
     DEPTHS,
     Bounded,
@@ -29,8 +29,8 @@ from ._variables import variables
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Generator, Hashable
 
+    from ._execution import Execution, Search
     from ._order import Class
-    from ._run import Execution, Search
     from ._split import Shard
 
 DELAYS: Final = 3
@@ -98,7 +98,7 @@ def reduced(also: Collection[type] = (), shard: Shard | None = None) -> Search:
     with hooks(tracker, also), variables(tracker):
         if (yield from _reduce(explorer, Classes(tracker))):
             return _exhaustive(tracker)
-    return "bounded (loops cut short)"
+    return "bounded (executions cut short)"
 
 
 def _exhaustive(tracker: Tracker) -> str:
@@ -114,11 +114,11 @@ def _reduce(
     complete = True
     for _ in repeat(None) if most is None else repeat(None, most):
         execution = yield plan
-        complete = complete and not execution.unfair
+        complete = complete and execution.whole
         order = Order(tracker.complete_events())
         if not execution.cut:
             classes.meet(order, execution)
-        explorer.plan(order)
+        explorer.plan(order, execution)
         if not explorer.advance():
             return complete
     return False

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, final
 
 if TYPE_CHECKING:
-    from ._run import Lane
+    from ._lane import Lane
 
 
 @final

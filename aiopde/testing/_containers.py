@@ -12,19 +12,38 @@ from array import array
 from collections import Counter, deque
 from collections.abc import MutableMapping
 from types import CoroutineType, GeneratorType, SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
-CONTAINERS = (list, dict, set, deque, bytearray, SimpleNamespace)
+CONTAINERS = (list, dict, set, deque, bytearray)
 PARTED = (list, set, dict)
 """Those of which one element or key may be asked for."""
 UNNAMED = ("unnamed",)
 """Stands for elements and keys that have no name of their own."""
+LENGTH = ("length",)
+"""Stands for how many elements a list has: whoever asks for a place in it depends on that."""
 OPAQUE = (io.IOBase, array, random.Random)
+
+
+class Namespace(SimpleNamespace):
+    """Stands in for SimpleNamespace during a search, as that cannot be hooked."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+
+
+Namespace.__name__ = Namespace.__qualname__ = "namespace"  # what its repr() shows
+
+
+class At(NamedTuple):
+    """A place in a list."""
+
+    place: int
+    """Counted from the beginning."""
 
 
 def is_container(value: object) -> bool:
     """Whether something is compared after each step with what it was before."""
-    return isinstance(value, CONTAINERS)
+    return isinstance(value, CONTAINERS) or type(value) is SimpleNamespace
 
 
 def is_opaque(value: object) -> bool:
@@ -54,10 +73,24 @@ def changed(before: list[Any], now: list[Any], *, pairs: bool) -> list[Any]:
     return [things[part] for part in was.keys() | new.keys() if was.get(part) != new.get(part)]
 
 
-def same_keys(before: list[Any], now: list[Any]) -> bool:
-    """Whether a dictionary has the keys it had, in the order it had."""
+def place_in(value: Any, index: object) -> At | None:
+    """Return the place in a list that an index stands for; None if it is none."""
+    if type(index) is not int or not -len(value) <= index < len(value):
+        return None
+    return At(index % len(value))
+
+
+def places(before: list[Any], now: list[Any]) -> list[At]:
+    """Return the places of a list, as long as it was, that hold something else now."""
+    return [At(i) for i, pair in enumerate(zip(before, now, strict=True)) if not _is(*pair)]
+
+
+def stays(sort: type, before: list[Any], now: list[Any]) -> bool:
+    """Whether a dictionary has the keys it had, in their order, or a list as many elements."""
+    if sort is list:
+        return len(before) == len(now)
     half = len(before) // 2
-    return len(before) == len(now) and all(map(_is, before[:half], now[:half]))
+    return sort is dict and len(before) == len(now) and all(map(_is, before[:half], now[:half]))
 
 
 def _by_key(copy: list[Any]) -> dict[int, Any]:

@@ -18,16 +18,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, final
 
+from ._execution import Diverged
 from ._footprint import Accesses, conflict
-from ._run import Diverged
 from ._strategies import go_on
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ._execution import Execution
     from ._footprint import Event, Tracker
+    from ._lane import Lane
     from ._order import Order
-    from ._run import Lane
 
 
 @final
@@ -151,21 +152,28 @@ class Explorer:
             if lane != node.taken and not conflict(accesses, made)
         }
 
-    def plan(self, order: Order) -> None:
+    def plan(self, order: Order, execution: Execution) -> None:
         """Plan the other order of each race, where its first step was made."""
+        if execution.cut:
+            return
         for first, second in order.races:
-            if not self._fixed <= first < len(self._nodes):
-                continue  # made by somebody else, or after everybody was given his turn
-            node = self._nodes[first]
-            detour, last = order.without(first), order.events[second]
-            needed = [event for event in detour if order.before[second] >> event.number & 1]
-            # What the last step will touch is not known, so it comes first only if it is alone.
-            best = initials(needed, order) or [last.lane.name]
-            if not any(node.knows(lane) for lane in (*best, *initials(detour, order))):
-                lane = next((lane for lane in best if lane not in node.sleep), best[0])
-                names = [event.lane.name for event in (*detour, last)]
-                names.remove(lane)
-                node.plan[lane] = names[::-1]
+            # Else it was made by somebody else, or after everybody was given his turn.
+            if self._fixed <= first < len(self._nodes):
+                node, detour = self._nodes[first], order.without(first)
+                for last in _to_come_first(node, detour, order.events[second]):
+                    self._plan_from(node, detour, last, order)
+
+    def _plan_from(self, node: Node, detour: list[Event], last: Event, order: Order) -> None:
+        """Plan that a step comes before the one that was made from a state."""
+        needed = [event for event in detour if order.before[last.number] >> event.number & 1]
+        # What the last step will touch is not known, so it comes first only if it is alone.
+        best = initials(needed, order) or [last.lane.name]
+        if not any(node.knows(lane) for lane in (*best, *initials(detour, order))):
+            lane = next((lane for lane in best if lane not in node.sleep), best[0])
+            names = [event.lane.name for event in detour if event is not last]
+            names.append(last.lane.name)
+            names.remove(lane)
+            node.plan[lane] = names[::-1]
 
     def advance(self) -> bool:
         """Go back to the last state from which something is to be done; False if there is none."""
@@ -180,6 +188,19 @@ class Explorer:
                     return True
             self._nodes.pop()
         return False
+
+
+def _to_come_first(node: Node, detour: list[Event], last: Event) -> list[Event]:
+    """
+    Return what is to come before the step made from a state, the other side of a race being *last*.
+
+    That, unless its task sleeps there: what comes of it as the first was seen. Then it has to come
+    after what it depends on; and that is told by what it touches there, not what it touched here.
+    """
+    asleep = node.sleep.get(last.lane.name)
+    if asleep is None or last.lane.name in node.begun:
+        return [last]
+    return [event for event in detour if conflict(asleep, event.accesses)]
 
 
 def initials(steps: list[Event], order: Order) -> list[str]:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, final
 
 from ._asyncio import Loop
 from ._auto import Untracked, make
+from ._execution import Execution, Plan, Settings
 from ._hooks import hooks
 from ._record import Recorder
 from ._result import Failure, Progress, Result
-from ._run import Execution, Plan, Race, Settings
 from ._schedule import Schedule
 from ._split import Shard, split_depth_first, split_reduced
 from ._strategies import Replay
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable
     from concurrent.futures import Executor
 
-    from ._run import Search
+    from ._execution import Search
+    from ._race import Race
 
 Scenario = Callable[..., "Awaitable[Any]"]
 PROGRESS_EVERY = 0.2

@@ -14,17 +14,22 @@ that was there before is known by itself.
 from __future__ import annotations
 
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, final
 
 from ._containers import (
+    LENGTH,
     PARTED,
     UNNAMED,
+    At,
     changed,
     copy_of,
     is_container,
     is_opaque,
+    place_in,
+    places,
     same,
-    same_keys,
+    stays,
 )
 from ._result import Touch
 from ._stacks import place_of
@@ -34,13 +39,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Hashable
     from types import FrameType
 
-    from ._run import Backend, Lane, Run
+    from ._backend import Backend
+    from ._lane import Lane
+    from ._run import Run
     from ._uses import Use
 
 READ: Final = 1
 WRITE: Final = 2
 ADD: Final = 4
 """What commutes with itself, but not with reading: the end of one task of a group."""
+
+UNHOOKED: Final = "a SimpleNamespace made before the search; one made in it can be hooked"
+"""A note."""
 
 _MACHINERY = ("CancelScope", "TaskGroup", "Nursery", "WatchedFuture", "scope", "invariant")
 """What is left out where people read."""
@@ -318,17 +328,27 @@ class Tracker:
         if self.accesses is not None:
             self._note(self.accesses, (file, name), WRITE if write else READ)
 
-    def see_held(self, value: object, file: str = "", name: str = "") -> None:
-        """Note that a step has something at hand that can be changed without a hook."""
+    def see_held(
+        self, value: object, frame: FrameType, uses: list[Use] | None, name: str = ""
+    ) -> None:
+        """
+        Note that a step has something at hand that can be changed without a hook.
+
+        Args:
+            frame: Who has it.
+            uses: Which parts of it that asks for; None for any.
+            name: The variable that holds it, of the module or an enclosing function.
+        """
         if self.accesses is None or self._event is None:
             return
         if is_container(value):
             if name:
-                key = self.number((file, f"{name}[]"))
+                key = self.number((frame.f_code.co_filename, f"{name}[]"))
             else:
                 self.created(value)
                 key = self.key(value, "[]")
-            self._see(value, key, self.accesses)
+            for use in uses or (None,):
+                self._see(value, key, self.accesses, self._part(value, use, frame))
         elif is_opaque(value):
             holders = self._opaque.setdefault(id(value), (value, set()))[1]
             holders.add(self._event.lane.name)
@@ -425,23 +445,27 @@ class Tracker:
 
     def _part(self, value: object, use: Use | None, frame: FrameType) -> Hashable:
         """Return the name of the only part that is asked for; None if it may be any."""
-        if use is None or type(value) not in PARTED:
+        sort = type(value)
+        if use is None or sort not in PARTED:
             return None
         if use.of == "truth":
             return TRUTH
-        if use.of == "[]" and type(value) is not dict:
-            return None
-        return self._part_name(frame.f_locals.get(use.local) if use.local else use.constant)
+        asked = frame.f_locals.get(use.local) if use.local else use.constant
+        if use.of == "[]" and sort is list:
+            return place_in(value, asked)
+        return self._part_name(asked)
 
     def _part_name(self, part: object) -> Hashable:
         """Return the name of an element or key; None if it may be equal to something else."""
-        if type(part) is str:
+        if type(part) is str or type(part) is int:
             return part
         found = self._names.get(id(part))
         return found[1] if found is not None and type(part).__eq__ is object.__eq__ else None
 
     def _see(self, value: Any, key: int, accesses: Accesses, part: Hashable = None) -> None:
         found = self._containers.get(id(value))
+        if type(value) is SimpleNamespace:
+            self.notes.add(UNHOOKED)
         if found is None:
             self._containers[id(value)] = value, key, copy_of(value)
         else:
@@ -450,7 +474,8 @@ class Tracker:
             accesses[key] = accesses.get(key, 0) | READ
         else:
             self._note(accesses, self._part_of(key, part), READ)
-            self._note(accesses, self._part_of(key, UNNAMED), READ)
+            rest = LENGTH if isinstance(part, At) else UNNAMED
+            self._note(accesses, self._part_of(key, rest), READ)
 
     def _part_of(self, key: int, part: Hashable) -> Hashable:
         name, field = self._labels[key]
@@ -462,19 +487,27 @@ class Tracker:
             now = copy_of(value)
             if not same(before, now):
                 self._containers[id(value)] = value, key, now
-                # Values of different keys can change in any order; new keys come in an order.
+                # Values of different keys, or in different places, can change in any order; new
+                # ones come in an order.
                 sort = type(held)
-                kind = ADD if sort is dict and same_keys(before, now) else WRITE
+                kind = ADD if stays(sort, before, now) else WRITE
                 accesses[key] = accesses.get(key, 0) | kind
                 if sort in PARTED:
-                    self._note_parts(value, key, before, now, accesses)
+                    self._note_parts(sort, key, before, now, accesses)
 
     def _note_parts(
-        self, value: Any, key: int, before: list[Any], now: list[Any], accesses: Accesses
+        self, sort: type, key: int, before: list[Any], now: list[Any], accesses: Accesses
     ) -> None:
-        for part in changed(before, now, pairs=type(value) is dict):
+        # What leaves one place of a list and what comes to another does not depend on each other.
+        in_place = sort is list and len(before) == len(now)
+        for part in changed(before, now, pairs=sort is dict):
             name = self._part_name(part)
-            self._note(accesses, self._part_of(key, UNNAMED if name is None else name), WRITE)
+            part_key = self._part_of(key, UNNAMED if name is None else name)
+            self._note(accesses, part_key, ADD if in_place else WRITE)
+        for place in places(before, now) if in_place else ():
+            self._note(accesses, self._part_of(key, place), WRITE)
+        if len(before) != len(now):
+            self._note(accesses, self._part_of(key, LENGTH), WRITE)
         if bool(before) != bool(now):
             self._note(accesses, self._part_of(key, TRUTH), WRITE)
 

@@ -13,10 +13,11 @@ import sys
 from contextlib import contextmanager
 from enum import Enum
 from functools import cache, wraps
-from types import MemberDescriptorType
+from types import MemberDescriptorType, ModuleType, SimpleNamespace, WrapperDescriptorType
 from typing import TYPE_CHECKING, Any, TypeAlias, cast, final
 from weakref import WeakKeyDictionary
 
+from ._containers import Namespace
 from ._stacks import is_library
 
 if TYPE_CHECKING:
@@ -81,12 +82,19 @@ def hooks(tracker: Tracker, also: Collection[type] = ()) -> Generator[None]:
     """See every access to an attribute that counts, and tell the tracker."""
     undo: Undo = []
     try:
-        for cls in [*_own_classes(), *also]:
-            _hook_class(cls, tracker, undo, None)
+        for own in _own_classes():
+            try:
+                _hook_class(own, tracker, undo, None)
+            except TypeError:  # its metaclass is in the way
+                tracker.notes.add(f"{own.__qualname__}, which does not let itself be hooked")
+        for wanted in [*also, Namespace]:
+            _hook_class(wanted, tracker, undo, None)
+        for name in [name for name in sys.modules if name == "types" or is_programs(name)]:
+            _replace_namespace(sys.modules[name], undo)
         for cls, only in _library_classes():
             _hook_class(cls, tracker, undo, only)
-        for module, name, method in _WAITS_FOR_GROUP:
-            group: Any = getattr(sys.modules.get(module), name, None)
+        for module, kind, method in _WAITS_FOR_GROUP:
+            group: Any = getattr(sys.modules.get(module), kind, None)
             if group is not None:
                 _hook_init(group, tracker, undo)
                 _hook_wait(group, method, tracker, undo)
@@ -98,6 +106,13 @@ def hooks(tracker: Tracker, also: Collection[type] = ()) -> Generator[None]:
                 delattr(cls, name)
             else:
                 setattr(cls, name, before)
+
+
+def _replace_namespace(module: ModuleType, undo: Undo) -> None:
+    """Have what a module makes as a SimpleNamespace be one that can be hooked."""
+    for name, value in list(vars(module).items()):
+        if value is SimpleNamespace:
+            _replace(module, name, Namespace, undo)
 
 
 def _library_classes() -> Iterable[tuple[type, frozenset[str] | None]]:
@@ -159,7 +174,7 @@ def _hook_class(cls: Any, tracker: Tracker, undo: Undo, only: frozenset[str] | N
             _replace(cls, name, Slot(member, name, tracker), undo)
     if cls.__dictoffset__:
         _hook_dict(cls, tracker, undo, only)
-    if "__init__" in vars(cls) or cls.__init__ is object.__init__:
+    if "__init__" in vars(cls) or isinstance(cls.__init__, WrapperDescriptorType):
         _hook_init(cls, tracker, undo)
 
 
@@ -181,7 +196,7 @@ def _hook_class_statement(tracker: Tracker, undo: Undo) -> None:
     _replace(builtins, "__build_class__", build_class, undo)
 
 
-def _replace(cls: Any, name: str, value: object, undo: Undo) -> None:
+def _replace(cls: type | ModuleType, name: str, value: object, undo: Undo) -> None:
     before = vars(cls).get(name, _ABSENT)
     setattr(cls, name, value)
     undo.append((cls, name, before))  # not if it failed: to undo that would fail, too

@@ -9,8 +9,9 @@ from ._result import Step
 from ._stacks import place_of
 
 if TYPE_CHECKING:
+    from ._lane import Lane
     from ._result import Location
-    from ._run import Lane, Run
+    from ._run import Run
 
 
 @final

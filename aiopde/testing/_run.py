@@ -3,206 +3,22 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Collection, Generator, Hashable, Iterator
-from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast, final
+from typing import TYPE_CHECKING, Any, final
 
+from ._causes import describe, sole
+from ._execution import Diverged, Execution, first_come
+from ._lane import MAIN, Lane
+from ._race import Race
 from ._result import Failure, Kind, Waiter
-from ._schedule import CANCEL, Schedule, safe_name
+from ._schedule import CANCEL, safe_name
 from ._stacks import stack_of, waits_for
 
 if TYPE_CHECKING:
-    from ._cancel import Canceller
+    from collections.abc import Callable, Hashable
 
-MAIN = "main"
-"""The lane of the scenario itself."""
-
-
-@final
-class Lane:
-    """A task under our control, from its birth to its end; or the canceller of one."""
-
-    __slots__ = ("canceller", "cancels", "children", "index", "name", "parent", "scope", "task")
-
-    def __init__(self, name: str, index: int, parent: Lane | None, task: Any = None) -> None:
-        self.name: str = name
-        self.index: int = index
-        self.parent: Lane | None = parent
-        self.task: Any = task
-        """The loop's task; None for a canceller."""
-        self.cancels: Canceller | None = None
-        self.children: dict[str, int] | None = None
-        """How many of each name it has started."""
-        self.scope: Any = None
-        """What cancels it, where a cancellation is a choice."""
-        self.canceller: Lane | None = None
-        """The lane that cancels this one, where that is a choice."""
-
-    def __repr__(self) -> str:
-        return f"<Lane {self.name}>"
-
-
-Choose: TypeAlias = Callable[[list[Lane], "Lane | None"], "Lane | None"]
-"""
-Says who moves, of those who can (in the order in which they became able to), given who moved last.
-
-Asked only where there is a choice, unless the plan has a watcher. None gives up the execution.
-"""
-
-
-class Watcher(Protocol):
-    """Sees every step of an execution."""
-
-    def begin(self, run: Run) -> None:
-        """See that an execution begins; its first step is the scenario's own."""
-
-    def before(self, lane: Lane, ready: list[Lane]) -> None:
-        """See who moves next; *ready* has the others that could."""
-
-    def after(self, lane: Lane, woken: list[Lane], over: bool) -> None:
-        """See who moved, whom that woke or started, and whether that was its end."""
-
-    def check_begins(self, number: int) -> None:
-        """See that an invariant is checked next; *after* comes when all were."""
-
-    def jump(self, time: float) -> None:
-        """See that nobody could move, and the clock was set forward."""
-
-
-@final
-class Plan:
-    """How one execution is to go."""
-
-    __slots__ = ("choose", "watch")
-
-    def __init__(self, choose: Choose, watch: Watcher | None = None) -> None:
-        self.choose: Choose = choose
-        self.watch: Watcher | None = watch
-
-
-@final
-class Execution:
-    """What came of a plan."""
-
-    __slots__ = ("choices", "cut", "failure", "lanes", "outcome", "path", "unfair")
-
-    def __init__(self) -> None:
-        self.lanes: list[Lane] = []
-        self.path: list[Lane] = []
-        """Who made each step."""
-        self.choices: list[Lane] = []
-        """Who made each step at which there was a choice."""
-        self.failure: Failure | None = None
-        self.outcome: Hashable = None
-        self.cut: bool = False
-        """Whether it was given up, because the plan said so."""
-        self.unfair: bool = False
-        """Whether it ended only after everybody was given his turn."""
-
-    @property
-    def schedule(self) -> Schedule:
-        """The choices, as data."""
-        return Schedule(tuple(lane.name for lane in self.choices))
-
-    @property
-    def steps_taken(self) -> int:
-        """How many steps it had, the forced ones included."""
-        return len(self.path)
-
-
-Search: TypeAlias = Generator[Plan, Execution, str]
-"""Yields plans, is sent what came of each, and returns its verdict."""
-
-
-@final
-class Race:
-    """
-    What a scenario may ask of the explorer that runs it.
-
-    A scenario that takes an argument is given one::
-
-        async def scenario(race: Race) -> None:
-            race.always(lambda: entry.in_use >= 0)
-    """
-
-    __slots__ = ("_invariants", "_run")
-
-    def __init__(self, run: Run) -> None:
-        self._run = run
-        self._invariants: list[tuple[Callable[[], object], str]] = []
-
-    def always(self, holds: Callable[[], object], name: str = "") -> None:
-        """
-        Check after every step from now on that something holds. Not a checkpoint.
-
-        Args:
-            holds: A plain function; what it raises, or a result of False, fails the execution.
-            name: What to call it in the report; by default, where it is.
-        """
-        code = getattr(holds, "__code__", None)
-        where = f"{code.co_filename}:{code.co_firstlineno}" if code else repr(holds)
-        self._run.invariants.append((holds, name or where))
-
-    def touch(self, thing: object, field: str = "", *, write: bool = False) -> None:
-        """
-        Say that this step reads or writes something the explorer cannot see. Not a checkpoint.
-
-        Args:
-            thing: Any object: what is shared.
-            field: Which part of it; accesses to different fields do not conflict.
-            write: Whether it is changed.
-        """
-        watch = self._run.watch
-        touch = getattr(watch, "touch", None)
-        if touch is not None:
-            touch(thing, field, write)
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What holds for every execution of a search."""
-
-    backend: str = "asyncio"
-    max_steps: int = 1_000
-    cancel: Collection[str] = ()
-
-
-class Diverged(Exception):
-    """A plan cannot be followed: the execution goes another way than it did."""
-
-
-class Abandoned(BaseException):
-    """Thrown into what is left of an execution that is over; not to be caught."""
-
-
-class Backend(Protocol):
-    """What a run needs of the loop it is on."""
-
-    def is_over(self, task: Any) -> bool:
-        """Whether a task has ended; a canceller has none, and is over."""
-        ...
-
-    def coroutine(self, task: Any) -> Any:
-        """The outermost coroutine of a task."""
-
-    def task_name(self, task: Any) -> str:
-        """The name the task was given, or its function's."""
-        ...
-
-    def can_cancel(self, lane: Lane) -> None:
-        """Prepare a new task, so that it can be cancelled."""
-
-    def scopes(self, task: Any) -> Iterator[Any]:
-        """Yield the cancel scopes a task is in that can reach it, innermost first."""
-        ...
-
-    def group(self, task: Any) -> Any:
-        """Return the task group a task is in; None if it is in none."""
-
-    def ended_group(self, group: Any) -> Any:
-        """Return the task that waited for a group, if its last task has just ended."""
+    from ._backend import Backend
+    from ._execution import Choose, Plan, Search, Settings, Watcher
 
 
 @final
@@ -235,11 +51,19 @@ class Run:
         self.lanes: list[Lane] = []
         self.invariants: list[tuple[Callable[[], object], str]] = []
         self.watch: Watcher | None = None
+        self._plainly = self._pick_plainly
+        self.pick: Callable[[], Lane | None] = self._plainly
+        """
+        Says who moves next; None if nobody can.
+
+        Called after each step, once all that it woke has been told. A canceller that is picked
+        has made its step when this returns; tell what that woke, and pick again.
+        """
         self.ready: list[Lane] = []
         self.last: Lane | None = None
         self.by_task: dict[Any, Lane] = {}
         self._cancellers: list[Lane] = []
-        self._woken: list[Lane] = []
+        self.woken: list[Lane] = []
         self._limit = 0
         self._fair_from = 0
         self._plan: Plan | None = None
@@ -272,7 +96,7 @@ class Run:
         self.invariants = []
         self.ready = []
         self._cancellers = []
-        self._woken = []
+        self.woken = []
         self._limit = self._settings.max_steps
         self.choose = plan.choose
         self.path = execution.path
@@ -287,6 +111,10 @@ class Run:
         self.idle = False
         if MAIN in self._victims:
             self._add_canceller(lane)
+        if plan.watch is None and not self._victims:
+            self.pick = self._plainly
+        else:
+            self.be_careful()
         if plan.watch is not None:
             plan.watch.begin(self)
             plan.watch.before(lane, [])
@@ -305,14 +133,17 @@ class Run:
 
     def _all_over(self) -> bool:
         is_over = self.backend.is_over
-        return all(is_over(lane.task) for lane in self.lanes[1:])
+        for lane in self.lanes:  # noqa: SIM110  no generator for each execution
+            if lane.parent is not None and not is_over(lane.task):
+                return False
+        return True
 
     def finish(self, outcome: Hashable, error: BaseException | None) -> None:
         """Close the execution, and go on with the search."""
         execution = self.execution
         if error is not None and not execution.cut and execution.failure is None:
-            error = _sole(error)
-            self.fail("exception", _describe(error), error)
+            error = sole(error)
+            self.fail("exception", describe(error), error)
         failure = execution.failure
         execution.outcome = (failure.kind, failure.message) if failure else _hashable(outcome)
         self.watch = None
@@ -327,6 +158,8 @@ class Run:
         waiting: list[Waiter] | tuple[Waiter, ...] = (),
     ) -> None:
         """Note how the execution failed; the first failure counts."""
+        if self.going and kind not in ("deadlock", "left behind"):
+            self.execution.broken_off = True
         self.going = False
         if self.execution.failure is None:
             self.execution.failure = Failure(
@@ -342,50 +175,60 @@ class Run:
 
     def wake(self, tasks: list[Any]) -> None:
         """Note that tasks can move: those we know, and those that were just started."""
-        by_task, ready = self.by_task, self.ready
-        for task in tasks:
-            lane = by_task.get(task)
-            if lane is None:
-                lane = self._adopt(task)
-            ready.append(lane)
-            if self.watch is not None:
-                self._woken.append(lane)
+        known = self.by_task.get
+        lanes = [known(task) or self.adopt(task) for task in tasks]
+        self.ready += lanes
+        if self.watch is not None:
+            self.woken += lanes
 
-    def pick(self) -> Lane | None:
-        """
-        Say who moves next; None if nobody can.
+    def be_careful(self) -> None:
+        """Look at each step from now on; who takes the plain way does not look for a reason to."""
+        self.pick = self._pick_carefully
 
-        Called after each step, once all that it woke has been told. A canceller that is picked
-        has made its step when this returns; tell what that woke, and pick again.
-        """
-        if self.watch is not None or self.invariants:
-            self._stepped(over=False)
-            if not self.going:
-                return None
+    # Most schedules have no watcher, invariant or victim, and then this is half of what a step
+    # costs: so what is asked once for an execution, in begin(), is not asked here again.
+    def _pick_plainly(self) -> Lane | None:
         ready = self.ready
-        if self._cancellers and ready:
-            ready = ready + self._live_cancellers()
-        if len(ready) > 1 or (ready and self.watch is not None):
+        lane: Lane | None
+        if len(ready) == 1:
+            lane = ready.pop()
+        elif ready:
             try:
                 lane = self.choose(ready, self.last)
             except Diverged as why:
                 self.fail("nondeterminism", str(why))
                 return None
             if lane is None:
-                self.execution.cut = True
-                self.going = False
+                self._give_up()
                 return None
-            if len(ready) > 1:
-                self.choices.append(lane)
-            if lane.cancels is None:
-                self.ready.remove(lane)
-        elif ready:
-            lane = self.ready.pop()
+            self.choices.append(lane)
+            ready.remove(lane)
         else:
             return None
+        path = self.path
+        path.append(lane)
+        if len(path) > self._limit and self._too_long(lane):
+            return None
+        self.last = lane
+        return lane
+
+    def _pick_carefully(self) -> Lane | None:
+        self._stepped(over=False)
+        if not self.going:
+            return None
+        ready = self.ready
+        if self._cancellers and ready:
+            ready = ready + self._live_cancellers()
+        if not ready:
+            return None
+        lane = self._chosen(ready) if len(ready) > 1 or self.watch is not None else ready[0]
+        if lane is None:
+            return None
+        if lane.cancels is None:
+            self.ready.remove(lane)
         self.path.append(lane)
-        if len(self.path) > self._limit:
-            self._too_long()
+        if len(self.path) > self._limit and self._too_long(lane):
+            return None
         self.last = lane
         if self.watch is not None:
             self.watch.before(lane, ready)
@@ -393,19 +236,38 @@ class Run:
             lane.cancels.deliver()
         return lane
 
-    def _too_long(self) -> None:
-        """Give everybody his turn, before we say that this goes on for ever."""
+    def _chosen(self, ready: list[Lane]) -> Lane | None:
+        try:
+            lane = self.choose(ready, self.last)
+        except Diverged as why:
+            self.fail("nondeterminism", str(why))
+            return None
+        if lane is None:
+            self._give_up()
+        elif len(ready) > 1:
+            self.choices.append(lane)
+        return lane
+
+    def _give_up(self) -> None:
+        self.execution.cut = True
+        self.going = False
+
+    def _too_long(self, lane: Lane) -> bool:
+        """Give everybody his turn; then say that this goes on for ever, and return true."""
         execution = self.execution
         if execution.unfair:
             # The choices up to the fair turns are enough: a replay takes these turns again.
             del self.choices[self._fair_from :]
             message = f"still moving after {len(self.path)} steps, half of them in fair turns"
             self.fail("livelock", message, waiting=self._waiters())
-        else:
-            execution.unfair = True
-            self._fair_from = len(self.choices)
-            self._limit *= 2
-            self.choose = first_come
+            if lane.task is not None:
+                self.ready.append(lane)  # so that it is not forgotten when all is cleared away
+            return True
+        execution.unfair = True
+        self._fair_from = len(self.choices)
+        self._limit *= 2
+        self.choose = first_come
+        return False
 
     def _stepped(self, *, over: bool) -> None:
         lane, watch = self.last, self.watch
@@ -416,7 +278,7 @@ class Run:
             self._check(holds, name)
         if watch is not None:
             over = over or (lane.task is not None and self._is_over(lane))
-            woken, self._woken = self._woken, []
+            woken, self.woken = self.woken, []
             watch.after(lane, woken, over)
 
     def _check(self, holds: Callable[[], object], name: str) -> None:
@@ -434,6 +296,8 @@ class Run:
     def deadlock(self) -> None:
         """Note that nobody can move, and nothing will change that."""
         waiting = self._waiters()
+        # A cancellation is no choice where nobody can move; it might have come a step before.
+        self.execution.broken_off = bool(self._live_cancellers())
         what = "; ".join(f"{w.task} waits for {w.what}" for w in waiting)
         self.fail("deadlock", f"nobody can move: {what}", waiting=waiting)
 
@@ -443,7 +307,8 @@ class Run:
 
     # -- lanes ------------------------------------------------------------------------------------
 
-    def _adopt(self, task: Any) -> Lane:
+    def adopt(self, task: Any) -> Lane:
+        """Give a task that was just started its lane, and its name in schedules."""
         parent = self.last
         assert parent is not None
         base = _base_name(self.backend.task_name(task))
@@ -491,35 +356,6 @@ class Run:
                 stack = stack_of(coroutine)
                 found.append(Waiter(lane.name, waits_for(coroutine), stack))
         return found
-
-
-def _leaves(error: BaseException) -> tuple[BaseException, ...]:
-    """Return what a group of errors consists of; of another error, nothing."""
-    if not isinstance(error, BaseExceptionGroup):
-        return ()
-    return cast("BaseExceptionGroup[BaseException]", error).exceptions
-
-
-def _sole(error: BaseException) -> BaseException:
-    """Unwrap what task groups have wrapped, if it is one error."""
-    while len(leaves := _leaves(error)) == 1:
-        error = leaves[0]
-    return error
-
-
-def is_interrupt(error: BaseException) -> bool:
-    """Whether somebody wants it all to end."""
-    return isinstance(error, KeyboardInterrupt) or any(map(is_interrupt, _leaves(error)))
-
-
-def _describe(error: BaseException) -> str:
-    what = ", ".join(type(_sole(leaf)).__name__ for leaf in _leaves(error)) or str(error)
-    return f"{type(error).__name__}: {what}".removesuffix(": ")
-
-
-def first_come(ready: list[Lane], last: Lane | None) -> Lane:
-    """Choose who has been able to move for longest: what asyncio does."""
-    return ready[0]
 
 
 @cache

@@ -5,13 +5,14 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from ._run import Plan, Settings
+from ._execution import Plan, Settings
 from ._strategies import Branches
 from ._trio import Driver
 from ._turnstile import TurnstileDriver
 
 if TYPE_CHECKING:
-    from ._run import Race, Search
+    from ._execution import Search
+    from ._race import Race
 
 TASKS = STEPS = 2
 SCHEDULES = 20

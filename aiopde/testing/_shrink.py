@@ -6,11 +6,12 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, final
 
-from ._run import Plan
+from ._execution import Plan
 
 if TYPE_CHECKING:
+    from ._execution import Execution, Search
+    from ._lane import Lane
     from ._result import Failure
-    from ._run import Execution, Lane, Search
     from ._schedule import Schedule
 
 MOST_EXECUTIONS: Final = 2_000

@@ -6,17 +6,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, final
 
 from ._dpor import Explorer
+from ._execution import Plan
 from ._footprint import Tracker
 from ._hooks import hooks
-from ._run import Plan
 from ._strategies import Branches
 from ._variables import variables
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Hashable
 
+    from ._execution import Search
     from ._footprint import Accesses
-    from ._run import Lane, Search
+    from ._lane import Lane
     from ._schedule import Schedule
 
 

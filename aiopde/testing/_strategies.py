@@ -6,12 +6,13 @@ import random
 from collections.abc import Callable
 from typing import TYPE_CHECKING, final
 
-from ._run import Diverged, Plan, first_come
+from ._execution import Diverged, Plan, first_come
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ._run import Choose, Lane, Search
+    from ._execution import Choose, Search
+    from ._lane import Lane
 
 
 def fifo() -> Search:

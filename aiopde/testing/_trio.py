@@ -17,13 +17,17 @@ from contextlib import contextmanager
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NoReturn, final
 
+from ._backend import Abandoned
+from ._causes import is_interrupt
 from ._lying import let_lie
-from ._run import Abandoned, Run, is_interrupt
+from ._run import Run
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator, Iterator
 
-    from ._run import Lane, Race, Search, Settings
+    from ._execution import Search, Settings
+    from ._lane import Lane
+    from ._race import Race
 
 BREATH = 1_000
 """After how many steps trio's own loop gets a turn: it sees to Ctrl-C and to real I/O."""

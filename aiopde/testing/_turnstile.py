@@ -12,13 +12,16 @@ import math
 import types
 from typing import TYPE_CHECKING, Any, NamedTuple, final
 
+from ._causes import is_interrupt
 from ._lying import let_lie
-from ._run import Run, is_interrupt
+from ._run import Run
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator, Iterator
 
-    from ._run import Lane, Race, Search, Settings
+    from ._execution import Search, Settings
+    from ._lane import Lane
+    from ._race import Race
 
 FAR = 1e300
 """A deadline from here on never comes."""

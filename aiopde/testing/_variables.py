@@ -15,17 +15,21 @@ import io
 import sys
 from contextlib import contextmanager
 from functools import cache
+from itertools import zip_longest
 from types import BuiltinFunctionType, FunctionType, ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
 
 from ._containers import CONTAINERS, OPAQUE
+from ._footprint import UNHOOKED
 from ._hooks import is_programs_file
+from ._uses import uses_of_variables
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
     from types import CodeType, FrameType
 
     from ._footprint import Tracker
+    from ._uses import Use
 
 _CLOSURE_LOADS: Final = ("LOAD_DEREF", "LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_DEREF")
 _CLOSURE_STORES: Final = ("STORE_DEREF", "DELETE_DEREF")
@@ -40,45 +44,78 @@ _CODE: Final = (FunctionType, BuiltinFunctionType, ModuleType, type)
 class Line:
     """What a line of source does with variables."""
 
-    __slots__ = ("closure_loads", "closure_stores", "global_loads", "global_stores", "local_loads")
+    __slots__ = (
+        "closure_loads",
+        "closure_stores",
+        "global_loads",
+        "global_stores",
+        "local_loads",
+        "local_stores",
+        "uses",
+    )
 
     def __init__(self) -> None:
         self.local_loads: set[str] = set()
+        self.local_stores: set[str] = set()
         self.closure_loads: set[str] = set()
         self.closure_stores: set[str] = set()
         self.global_loads: set[str] = set()
         self.global_stores: set[str] = set()
+        self.uses: dict[str, list[Use | None]] = {}
+        """What each variable that is loaded is loaded for."""
 
-    def add(self, operation: str, name: Any) -> None:
+    def add(self, instructions: list[dis.Instruction], number: int) -> None:
         """Note what one instruction does."""
-        if operation in _CLOSURE_LOADS:
-            self.closure_loads.add(name)
-        elif operation in _CLOSURE_STORES:
+        operation, name = instructions[number].opname, instructions[number].argval
+        if operation in _CLOSURE_STORES:
             self.closure_stores.add(name)
-        elif operation in _GLOBAL_LOADS:
-            self.global_loads.add(name)
         elif operation in _GLOBAL_STORES:
             self.global_stores.add(name)
-        elif operation.startswith("LOAD_FAST"):
-            self.local_loads.update((name,) if isinstance(name, str) else name)
+        elif operation.startswith(("STORE_FAST", "DELETE_FAST")):
+            self.local_stores.update((name,) if isinstance(name, str) else name)
+        elif (loads := self._loads(operation)) is not None:
+            for variable, use in uses_of_variables(instructions, number).items():
+                loads.add(variable)
+                self.uses.setdefault(variable, []).append(use)
+
+    def _loads(self, operation: str) -> set[str] | None:
+        if operation in _CLOSURE_LOADS:
+            return self.closure_loads
+        if operation in _GLOBAL_LOADS:
+            return self.global_loads
+        return self.local_loads if operation.startswith("LOAD_FAST") else None
 
     @property
     def matters(self) -> bool:
         """Whether there is anything to be looked at."""
-        return any(getattr(self, kind) for kind in self.__slots__)
+        loads = self.local_loads or self.closure_loads or self.global_loads
+        return bool(loads or self.closure_stores or self.global_stores)
+
+    def parts(self, variable: str) -> list[Use] | None:
+        """
+        Return which parts of a variable's value are asked for; None if it may be any.
+
+        The line is looked at before it runs: what it stores first is not known yet.
+        """
+        found: list[Use] = []
+        for use in self.uses.get(variable, [None]):
+            if use is None or use.local in self.local_stores:
+                return None
+            found.append(use)
+        return found
 
 
 @cache
 def lines_of(code: CodeType) -> dict[int, Line]:
     """Return what the lines of a function do with variables."""
     lines: dict[int, Line] = {}
-    number = code.co_firstlineno
+    line = code.co_firstlineno
     instructions = list(dis.get_instructions(code))
-    for instruction, after in zip(instructions, [*instructions[1:], None], strict=True):
+    for number, (instruction, after) in enumerate(zip_longest(instructions, instructions[1:])):
         if instruction.positions is not None and instruction.positions.lineno is not None:
-            number = instruction.positions.lineno
+            line = instruction.positions.lineno
         if not _only_asks(instruction, after):
-            lines.setdefault(number, Line()).add(instruction.opname, instruction.argval)
+            lines.setdefault(line, Line()).add(instructions, number)
     return {number: line for number, line in lines.items() if line.matters}
 
 
@@ -98,22 +135,22 @@ def look(tracker: Tracker, frame: FrameType, line: Line) -> None:
     file = frame.f_code.co_filename
     local = frame.f_locals
     for name in line.local_loads:
-        tracker.see_held(local.get(name))
+        tracker.see_held(local.get(name), frame, line.parts(name))
     for name in line.closure_loads:
-        if not isinstance(local.get(name), _CODE):
+        if local.get(name) is SimpleNamespace:
+            tracker.notes.add(UNHOOKED)
+        elif not isinstance(local.get(name), _CODE):
             tracker.touch_name(file, name, write=False)
-            tracker.see_held(local.get(name), file, name)
+            tracker.see_held(local.get(name), frame, line.parts(name), name)
     for name in line.closure_stores:
         # The first value a function gives to a variable of its own is seen by nobody yet.
         if name in local or name in frame.f_code.co_freevars:
             tracker.touch_name(file, name, write=True)
     for name in line.global_loads:
         value = frame.f_globals.get(name)
-        if value is SimpleNamespace:
-            tracker.notes.add("a SimpleNamespace, which cannot be hooked; a class of its own can")
         if name in frame.f_globals and not isinstance(value, _CODE):
             tracker.touch_name(file, name, write=False)
-            tracker.see_held(value, file, name)
+            tracker.see_held(value, frame, line.parts(name), name)
     for name in line.global_stores:
         tracker.touch_name(file, name, write=True)
 

@@ -11,18 +11,19 @@ import trio
 from anyio.lowlevel import checkpoint
 
 from aiopde.testing._dpor import Explorer
+from aiopde.testing._execution import Plan, Settings
 from aiopde.testing._explorer import drive
 from aiopde.testing._footprint import Tracker
 from aiopde.testing._hooks import hooks
 from aiopde.testing._order import Order
-from aiopde.testing._run import Plan, Settings
 from aiopde.testing._strategies import Branches
 from aiopde.testing._variables import variables
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Hashable
 
-    from aiopde.testing._run import Execution, Lane, Search
+    from aiopde.testing._execution import Execution, Search
+    from aiopde.testing._lane import Lane
 
 BACKENDS = ("asyncio", "trio")
 
@@ -76,6 +77,37 @@ def with_trio(tasks: int, checkpoints: int) -> Callable[[], Awaitable[None]]:
     return scenario
 
 
+def _variables() -> tuple[Callable[[str, str, int], int], Callable[[], object]]:
+    """Make what tasks share as variables of a function; return how to use it, and its end."""
+    table: dict[str, int] = {"x": 1, "y": 2}
+    slots = [0, 0]
+    names = ["y"]
+
+    def use(op: str, name: str, value: int) -> int:
+        place = "xyz".index(name) % 2
+        if op == "store":
+            slots[place] = value
+        elif op == "bump":
+            slots[place] += value
+        elif op == "peek":
+            value = slots[place]
+        elif op == "grow":
+            slots.append(value)
+        elif op == "enter":
+            table[name] = value
+        elif op == "find" and name in table:
+            value = table[name]
+        elif op == "count" and name in table:
+            table[name] += value
+        elif op == "know" and name not in names:
+            names.append(name)
+        elif op == "forget" and names:
+            names.pop()
+        return value
+
+    return use, lambda: (tuple(table.items()), tuple(slots), tuple(names))
+
+
 class Memory:
     """What the tasks of a random program share."""
 
@@ -84,6 +116,7 @@ class Memory:
         self.event = anyio.Event()
         self.table: dict[str, int] = {"x": 1, "y": 2}
         self.box = ["y"]
+        self.use, self.end = _variables()
 
 
 def scenario_of(program: Program) -> Callable[[], Awaitable[object]]:
@@ -97,7 +130,8 @@ def scenario_of(program: Program) -> Callable[[], Awaitable[object]]:
                     tg.start_soon(_task, memory, ops, tg, name=f"t{number}")
         except* ZeroDivisionError:
             pass
-        return memory.x, memory.y, memory.z, tuple(memory.table.items()), tuple(memory.box)
+        table, box = tuple(memory.table.items()), tuple(memory.box)
+        return memory.x, memory.y, memory.z, table, box, memory.end()
 
     return scenario
 
@@ -119,6 +153,8 @@ async def _task(memory: Memory, ops: list[Op], tg: Any) -> None:
                 memory.z = 7
         elif op in ("put", "get", "has", "any", "append", "drop", "delete"):
             read = _use_containers(memory, op, name, read + number + len(ops))
+        elif op in ("store", "bump", "peek", "grow", "enter", "find", "count", "know", "forget"):
+            read = memory.use(op, name, 3 * read + number + len(ops))
         elif op == "set":
             memory.event.set()
         elif op == "wait":
@@ -197,6 +233,6 @@ def _reduce(met: Met, executions: list[Execution]) -> Search:
             order = Order(tracker.complete_events())
             if not execution.cut:
                 met.setdefault(order.equivalence_class(), set()).add(execution.outcome)
-            explorer.plan(order)
+            explorer.plan(order, execution)
             if not explorer.advance():
                 return ""

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import builtins
 import enum
+import gc
 import sys
 from collections import OrderedDict
+from types import SimpleNamespace
 from typing import Any
 
 import anyio
@@ -120,6 +122,47 @@ def test_they_are_gone(backend: str) -> None:
     before: list[dict[str, Any]] = [dict(cls.__dict__) for cls in classes]
     explore(with_anyio(2, 1), backend=backend, strategy="dpor")
     assert [dict(cls.__dict__) for cls in classes] == before
+
+
+class Sealed(type):
+    """A metaclass that lets nobody change its classes."""
+
+    def __setattr__(cls, name: str, value: object) -> None:
+        raise TypeError
+
+
+def test_a_class_that_cannot_be_hooked() -> None:
+    """A class of the program's that refuses is left as it is, and the notes tell."""
+    sealed = Sealed("Vault", (), {"__module__": __name__})
+    tracker = Tracker()
+    with hooks(tracker):
+        assert "__getattribute__" not in vars(sealed)
+    assert tracker.notes == {"Vault, which does not let itself be hooked"}
+    del sealed
+    gc.collect()  # or every later search meets it, too
+
+
+class Settled(SimpleNamespace):
+    """A class of the program's whose __init__ is one of C."""
+
+
+def test_objects_made_by_an_init_of_c_have_names() -> None:
+    """Where it was made names an object, also where its class has no __init__ of its own."""
+
+    async def scenario() -> object:
+        shared = Settled(count=0)
+
+        async def add() -> None:
+            before = shared.count
+            await checkpoint()
+            shared.count = before + 1
+
+        async with anyio.create_task_group() as tg:
+            for name in "abc":
+                tg.start_soon(add, name=name)
+        return shared.count
+
+    assert set(explore(scenario, strategy="dpor").outcomes) == {1, 2, 3}
 
 
 def test_they_are_gone_after_an_error() -> None:

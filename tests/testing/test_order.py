@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from aiopde.testing._footprint import ADD, READ, WRITE, Event
+from aiopde.testing._lane import Lane
 from aiopde.testing._order import Order
-from aiopde.testing._run import Lane
 
 A, B, C = (Lane(name, number, None) for number, name in enumerate("abc"))
 X, Y = 1, 2

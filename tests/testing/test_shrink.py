@@ -9,15 +9,16 @@ import pytest
 from hypothesis import given, strategies as st
 
 from aiopde.testing import _shrink
+from aiopde.testing._execution import Execution
+from aiopde.testing._lane import Lane
 from aiopde.testing._result import Failure
-from aiopde.testing._run import Execution, Lane
 from aiopde.testing._schedule import Schedule
 from aiopde.testing._shrink import Shrinker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from aiopde.testing._run import Choose, Search
+    from aiopde.testing._execution import Choose, Search
 
     Fails = Callable[[tuple[str, ...]], bool]
 

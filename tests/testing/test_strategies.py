@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aiopde.testing import explore
+from aiopde.testing._execution import Diverged, Plan, Settings
 from aiopde.testing._explorer import drive
-from aiopde.testing._run import Diverged, Lane, Plan, Settings
+from aiopde.testing._lane import Lane
 from aiopde.testing._strategies import (
     Bounded,
     Branches,
@@ -25,7 +26,7 @@ from tests.testing._guard import Guard, race_of
 from tests.testing._programs import BACKENDS, orders, with_anyio
 
 if TYPE_CHECKING:
-    from aiopde.testing._run import Search
+    from aiopde.testing._execution import Search
 
 A, B, C = (Lane(name, number, None) for number, name in enumerate("abc"))
 

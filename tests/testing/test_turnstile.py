@@ -125,7 +125,7 @@ def test_an_error_of_the_search() -> None:
     """What a strategy of the user raises is not taken for the program's failure."""
 
     def search() -> Any:
-        from aiopde.testing._run import Plan
+        from aiopde.testing._execution import Plan
 
         def choose(ready: object, last: object) -> Any:
             raise LookupError("mine")

@@ -1,0 +1,54 @@
+"""What a scenario may ask of the explorer that runs it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ._run import Run
+
+
+@final
+class Race:
+    """
+    What a scenario may ask of the explorer that runs it.
+
+    A scenario that takes an argument is given one::
+
+        async def scenario(race: Race) -> None:
+            race.always(lambda: entry.in_use >= 0)
+    """
+
+    __slots__ = ("_run",)
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def always(self, holds: Callable[[], object], name: str = "") -> None:
+        """
+        Check after every step from now on that something holds. Not a checkpoint.
+
+        Args:
+            holds: A plain function; what it raises, or a result of False, fails the execution.
+            name: What to call it in the report; by default, where it is.
+        """
+        code = getattr(holds, "__code__", None)
+        where = f"{code.co_filename}:{code.co_firstlineno}" if code else repr(holds)
+        self._run.invariants.append((holds, name or where))
+        self._run.be_careful()
+
+    def touch(self, thing: object, field: str = "", *, write: bool = False) -> None:
+        """
+        Say that this step reads or writes something the explorer cannot see. Not a checkpoint.
+
+        Args:
+            thing: Any object: what is shared.
+            field: Which part of it; accesses to different fields do not conflict.
+            write: Whether it is changed.
+        """
+        watch = self._run.watch
+        touch = getattr(watch, "touch", None)
+        if touch is not None:
+            touch(thing, field, write)

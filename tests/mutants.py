@@ -496,17 +496,17 @@ MUTANTS: Final = (
         "close: the descriptor is open until after the checkpoint",
         "_file.py",
         "        file, self._file = self._file, CLOSED\n"
-        "        try:\n            await checkpoint()\n"
+        "        try:\n            await self._checkpoint()\n"
         "        finally:\n",
-        "        file = self._file\n        try:\n            await checkpoint()\n"
+        "        file = self._file\n        try:\n            await self._checkpoint()\n"
         "        finally:\n            self._file = CLOSED\n",
     ),
     Mutant(
         "close: cancelled, it closes nothing",
         "_file.py",
-        "        try:\n            await checkpoint()\n        finally:\n"
+        "        try:\n            await self._checkpoint()\n        finally:\n"
         "            if file is not CLOSED:\n                await file.put()\n",
-        "        await checkpoint()\n"
+        "        await self._checkpoint()\n"
         "        if file is not CLOSED:\n            await file.put()\n",
     ),
     # -- modules

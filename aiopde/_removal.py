@@ -210,9 +210,8 @@ class Removal:
                 except Exception as exc:  # it stops no other release; see check()
                     self._failures.append((entry, exc))
                 finally:
-                    traffic = None if file._in_use is BIAS else file.traffic
-                    if traffic is None or traffic.descriptors:
-                        held += 1
+                    # It is open: what is closed with a call inside is released by that call.
+                    held += 1
                     # take_file() in place
                     entry.newest = older = file._older
                     if older is not None:

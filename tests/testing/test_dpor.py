@@ -171,14 +171,14 @@ class TestParts:
             shared = Shared()
             found: list[bool] = []
 
-            async def look(key: str) -> None:
+            async def look(shared: Shared, key: str) -> None:
                 found.append(key in shared.table)
 
             async def add(key: Alias) -> None:
                 shared.table[key] = None
 
             async with anyio.create_task_group() as tg:
-                tg.start_soon(look, "c")
+                tg.start_soon(look, shared, "c")
                 tg.start_soon(add, Alias("c"))
             return found[0]
 

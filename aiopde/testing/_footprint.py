@@ -506,7 +506,7 @@ class Tracker:
             self._note(accesses, part_key, ADD if in_place else WRITE)
         for place in places(before, now) if in_place else ():
             self._note(accesses, self._part_of(key, place), WRITE)
-        if len(before) != len(now):
+        if sort is list and not in_place:
             self._note(accesses, self._part_of(key, LENGTH), WRITE)
         if bool(before) != bool(now):
             self._note(accesses, self._part_of(key, TRUTH), WRITE)

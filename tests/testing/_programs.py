@@ -92,7 +92,7 @@ def _variables() -> tuple[Callable[[str, str, int], int], Callable[[], object]]:
         elif op == "peek":
             value = slots[place]
         elif op == "grow":
-            slots.append(value)
+            slots.insert(0, value)
         elif op == "enter":
             table[name] = value
         elif op == "find" and name in table:

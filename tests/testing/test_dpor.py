@@ -123,6 +123,12 @@ class Shared:
         self.files = [Shared.__name__]
 
 
+class Alias(str):
+    """Equal to a string, and none."""
+
+    __slots__ = ()
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 class TestParts:
     def test_keys_do_not_depend_on_each_other(self, backend: str) -> None:
@@ -157,6 +163,27 @@ class TestParts:
 
         result = explore(scenario, backend=backend, strategy="dpor")
         assert set(result.outcomes) == {("a", "b", "c", "d"), ("a", "b", "d", "c")}
+
+    def test_what_is_equal_to_a_key_may_be_that_key(self, backend: str) -> None:
+        """A key that is no plain string may be equal to one."""
+
+        async def scenario() -> object:
+            shared = Shared()
+            shared.table[Alias("c")] = None
+            found: list[object] = []
+
+            async def look(shared: Shared, key: str) -> None:
+                found.append(shared.table[key])
+
+            async def put(key: Alias) -> None:
+                shared.table[key] = "new"
+
+            async with anyio.create_task_group() as tg:
+                tg.start_soon(look, shared, "c")
+                tg.start_soon(put, Alias("c"))
+            return found[0]
+
+        assert set(explore(scenario, backend=backend, strategy="dpor").outcomes) == {None, "new"}
 
     def test_a_choice_of_elements_is_a_use_of_the_whole(self, backend: str) -> None:
         """Where it cannot be told which element is asked for, it may be any."""

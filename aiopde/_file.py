@@ -15,7 +15,7 @@ from anyio.lowlevel import checkpoint
 
 from ._credentials import ROOT
 from ._errors import bad_file, error
-from ._open_file import CLOSED, DEFAULT_POLLMASK, MAX_RW_COUNT, File
+from ._open_file import CLOSED, DEFAULT_POLLMASK, MAX_RW_COUNT, File, no_size
 from ._trace import sinks
 from ._wait import Wakeup
 
@@ -94,10 +94,13 @@ class ProcFile(AsyncResource):
     # default let through beside it, takes 2 % off a read with a size and adds 3 to one without.)
     async def _read(self, size: int = MAX_RW_COUNT) -> bytes:
         file = self._file
-        if file._in_use or not 0 <= size <= 0x7FFFF000:
-            size = await file.take_position("read", size)
-        else:
-            file._in_use = 1
+        try:
+            if file._in_use or not 0 <= size <= 0x7FFFF000:
+                size = await file.take_position("read", size)
+            else:
+                file._in_use = 1
+        except TypeError:
+            raise no_size("read", size) from None
         try:
             data: bytes = await file.entry.ops.reader(file, size, file.pos)
             if type(data) is not bytes or (count := len(data)) > size:
@@ -122,8 +125,13 @@ class ProcFile(AsyncResource):
     # Nothing can run beside a plain function, so it needs to be let in, but not to be counted.
     async def _read_plain(self, size: int = MAX_RW_COUNT) -> bytes:
         file = self._file
-        if file._in_use or not 0 <= size <= 0x7FFFF000:
-            return await self._read_run(size)
+        try:
+            if file._in_use or not 0 <= size <= 0x7FFFF000:
+                return await self._read_run(size)
+        except TypeError:
+            if isinstance(size, int):  # it is the handler's
+                raise
+            raise no_size("read", size) from None
         data: bytes = file.entry.ops.reader(file, size, file.pos)
         if type(data) is not bytes or (count := len(data)) > size:
             raise file.nonsense("read", data, f"0 to {size} bytes")
@@ -253,6 +261,9 @@ class ProcFile(AsyncResource):
 
     async def _readv(self, sizes: Iterable[int]) -> list[bytes]:
         sizes = list(sizes)
+        for size in sizes:
+            if not isinstance(size, int):
+                raise no_size("readv", size)
         file = self._for_reading("readv")
         if not any(sizes):
             return [b""] * len(sizes)

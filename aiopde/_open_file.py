@@ -228,9 +228,13 @@ class File:
         Returns:
             *size*, or the most that one call moves.
         """
+        if not isinstance(size, int):
+            raise no_size(call, size)
         if size < 0:
             msg = f"{call} wants a size >= 0, not {size}; leave it out for all there is"
             raise ValueError(msg)
+        if self._in_use == BIAS:  # as most that come too late; the rest has more to look at
+            raise self.refuse(call)
         traffic = self.traffic
         if self.in_use > (0 if traffic is None else traffic.shared):
             await self._wait_for_position(call)
@@ -515,6 +519,12 @@ def new_file(entry: ProcDirEntry, flags: int) -> File:
     file.private_data = file._newer = file._older = None
     file._in_use = 0
     return file
+
+
+def no_size(call: str, size: object) -> TypeError:
+    """Make the error of a size that is no number."""
+    how = "readv([20, 30])" if call == "readv" else f"{call}(4096)"
+    return TypeError(f"{call} wants a size in bytes, as {how}, not {size!r:.60}")
 
 
 def refuse(call: str, entry: ProcDirEntry) -> EntryRemovedError:

@@ -842,6 +842,10 @@ class ProcFS:
     async def _open_slowly(
         self, path: str | ProcDirEntry, flags: int, cred: Credentials, dir_fd: ProcFile | None
     ) -> ProcFile:
+        given: object = flags
+        if not isinstance(given, int):
+            msg = f"flags are os.O_*, as os.O_RDWR, not {given!r:.60}: open() has no mode"
+            raise TypeError(msg)
         follow = not flags & os.O_NOFOLLOW and flags & _MAKE_NEW != _MAKE_NEW
         entry = await self._arrive(path, follow_symlinks=follow, cred=cred, dir_fd=dir_fd)
         if flags != os.O_RDONLY or cred is not ROOT or not stat.S_ISREG(entry.type):

@@ -86,11 +86,8 @@ MUTANTS: Final = (
     Mutant(
         "read: an await between the check and the increment",
         "_file.py",
-        "            file._in_use = 1\n        try:\n            data",
-        "            await checkpoint()\n"
-        "            file._in_use = 1\n"
-        "        try:\n"
-        "            data",
+        "            else:\n                file._in_use = 1\n",
+        "            else:\n                await checkpoint()\n                file._in_use = 1\n",
     ),
     Mutant(
         "open: an await between the check and the increment",

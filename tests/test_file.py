@@ -488,6 +488,28 @@ class TestRead:
                 await file.read()
         assert coroutine.cr_frame is None
 
+    @pytest.mark.parametrize("fast", [False, True])
+    @pytest.mark.parametrize("killable", [False, True])
+    @pytest.mark.parametrize("plain", [False, True])
+    async def test_a_size_that_is_no_number(self, plain: bool, killable: bool, fast: bool) -> None:
+        """
+        It is a TypeError that shows the call, before any handler runs; a handler's own is its own.
+        """
+
+        def mistake(file: File, size: int, pos: int) -> bytes:
+            raise TypeError("mine")
+
+        ops = ProcOps(read=mistake) if plain else failing(TypeError("mine"), "read")
+        wrong: Any = "10"
+        async with opened(ops, fast_acquire=fast, killable=killable) as file:
+            with pytest.raises(TypeError, match=r"as read\(4096\), not '10'"):
+                await file.read(wrong)
+            with pytest.raises(TypeError, match=r"as readv\(\[20, 30\]\), not bytearray"):
+                await file.readv([bytearray(4)])  # type: ignore[list-item]
+            with pytest.raises(TypeError, match="mine"):
+                await file.read()
+            assert (file.tell(), file.entry.in_use) == (0, 0)
+
     async def test_a_handler_without_a_name(self) -> None:
         """
         A handler that has no name, a partial for example, is shown as it is.

@@ -127,6 +127,18 @@ class TestOpenHandler:
                 await opener.result.aclose()
 
 
+class TestFlags:
+    async def test_that_are_no_number(self) -> None:
+        """
+        The mode of Python's own open() is a TypeError that shows what is meant.
+        """
+        mode: Any = "r"
+        async with ProcFS() as proc:
+            proc.create("x", ProcOps())
+            with pytest.raises(TypeError, match=r"as os\.O_RDWR, not 'r'"):
+                await proc.open("x", mode)
+
+
 class TestOneShot:
     async def test_read_bytes_reads_to_the_end(self) -> None:
         """

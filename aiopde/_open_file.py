@@ -27,6 +27,9 @@ DEFAULT_POLLMASK: Final = select.POLLIN | select.POLLOUT | select.POLLRDNORM | s
 """What poll says where there is no handler to ask: 0x145."""
 MAX_RW_COUNT: Final = 0x7FFFF000
 """The most bytes one read or write moves, as in Linux."""
+# No flag of an open is so large: with it among them, the file is being released (`closing` in
+# struct pde_opener). Not in Traffic: a call that comes too late has nothing to do with that.
+_CLOSING: Final = 1 << 32
 _ALWAYS_POLLED: Final = select.POLLERR | select.POLLHUP
 
 
@@ -44,18 +47,17 @@ class _Waiter:
 @final
 class Traffic:
     """
-    What most open files never see: more than one call, more than one descriptor, a long release.
+    What most open files never see: calls side by side, another descriptor, two that close.
 
     One that has seen something of it has its own of this, in the place of its plain number.
     """
 
-    __slots__ = ("closing", "completion", "descriptors", "in_use", "queue", "shared")
+    __slots__ = ("completion", "descriptors", "in_use", "queue", "shared")
 
     def __init__(self, in_use: int) -> None:
         # What the plain number was: the calls inside, and BIAS.
         self.in_use: int = in_use
-        # As in struct pde_opener: a release that may wait has begun; who waits for it to end.
-        self.closing: bool = False
+        # What the release that has begun sets when it is over; made by who waits for it.
         self.completion: anyio.Event | None = None
         self.descriptors: int = 1
         # Who waits for the position.
@@ -81,24 +83,24 @@ class File:
     """
 
     __slots__ = (
+        "_flags",
         "_in_use",
         "_newer",
         "_older",
         "entry",
-        "flags",
         "pos",
         "private_data",
     )
 
     entry: ProcDirEntry
     """The entry it is open on, for as long as it exists."""
-    flags: int
-    """``os.O_*`` flags of the open, without those that only matter to open itself."""
     pos: int
     """The position, in bytes; read and write advance it, lseek sets it."""
     private_data: Any
     """For the handlers; None at first."""
 
+    # With _CLOSING among them since its release began.
+    _flags: int
     # Calls inside; BIAS is added when the entry is removed. Of those that use the position there
     # can be one. As soon as there is more to say, what says it, and has the number too: so one
     # look tells a call that nobody is in its way (0), and that nobody came meanwhile (1). That is
@@ -120,6 +122,11 @@ class File:
         return self.entry.data
 
     @property
+    def flags(self) -> int:
+        """``os.O_*`` flags of the open, without those that only matter to open itself."""
+        return self._flags & ~_CLOSING
+
+    @property
     def in_use(self) -> int:
         """How many calls are inside, on any of its descriptors."""
         number = self._number
@@ -133,8 +140,7 @@ class File:
     @property
     def closing(self) -> bool:
         """Whether a release that may wait for something has begun, or is over."""
-        traffic = self.traffic
-        return traffic is not None and traffic.closing
+        return self._flags >= _CLOSING
 
     @property
     def traffic(self) -> Traffic | None:
@@ -298,7 +304,7 @@ class File:
             self.entry.unuse()
         if left not in (0, BIAS):
             return False
-        if traffic.descriptors == 1 and not traffic.closing:
+        if traffic.descriptors == 1:
             self._in_use = left  # it is as it was: calls are fast again
         return traffic.descriptors == 0
 
@@ -469,7 +475,7 @@ class File:
 
     async def run_release(self) -> None:
         """Run the release handler here and now; the caller sees to the shield it may need."""
-        self.own_traffic().closing = True
+        self._flags |= _CLOSING
         if sinks:
             emit("release", self.entry.path)
         try:
@@ -514,7 +520,7 @@ def new_file(entry: ProcDirEntry, flags: int) -> File:
     """Make an open file. What opens or reads quickly does the same in place."""
     file = File()
     file.entry = entry
-    file.flags = flags
+    file._flags = flags
     file.pos = 0
     file.private_data = file._newer = file._older = None
     file._in_use = 0

@@ -809,7 +809,7 @@ class ProcFS:
             return await self._open_slowly(path, flags, cred, dir_fd)
         file = File()
         file.entry = entry
-        file.flags = flags
+        file._flags = flags
         file.pos = file._in_use = 0
         file.private_data = file._newer = None
         if ops.open is not None:
@@ -909,7 +909,7 @@ class ProcFS:
             return await read_entry(await self._one_shot(path, os.O_RDONLY, cred, dir_fd))
         file = File()
         file.entry = entry
-        file.flags = file.pos = file._in_use = 0
+        file._flags = file.pos = file._in_use = 0
         file.private_data = file._newer = file._older = None
         ops: Any = entry.ops
         entry._in_use += 1

@@ -374,6 +374,7 @@ class TestOutcomes:
         source = NONE.replace("explore", "explore(strategy=['dfs', 'random'][0])")
         source += "\n@pytest.mark.explore(strategy='random', max_schedules=3)\n"
         source += "async def test_other(): pass\n"
+        source += "def test_plain(record_property): record_property('explored', 1)\n"
         result = run(source)
         result.stdout.fnmatch_lines(["explored: 2 exhaustive, 2 sampled; * schedules"])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -40,6 +41,12 @@ class OddError(Exception):
 
     def __reduce__(self) -> str:
         raise TypeError
+
+
+async def fails_elsewhere() -> None:
+    """Fails in the processes of a pool only, and with what cannot be brought back."""
+    if multiprocessing.parent_process() is not None:
+        raise OddError(object())
 
 
 async def lost_update() -> None:

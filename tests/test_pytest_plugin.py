@@ -397,6 +397,10 @@ class TestMisuse:
                 "@pytest.mark.explore(strategy='best')\nasync def test(): pass",
                 "*ValueError: no strategy 'best'*",
             ),
+            (
+                "@pytest.mark.explore(backend='curio')\nasync def test(): pass",
+                "*no backend 'curio': there are 'asyncio' and 'trio'*",
+            ),
             ("def test(race): pass", "*race is for tests marked explore, not test"),
             (
                 (

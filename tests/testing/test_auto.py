@@ -12,6 +12,7 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from aiopde.testing import explore
+from aiopde.testing._dpor import Explorer
 from tests.testing._guard import MUTANTS, Guard, ShieldedRelease, race_of
 from tests.testing._programs import BACKENDS
 
@@ -21,6 +22,15 @@ if TYPE_CHECKING:
 backends = pytest.mark.parametrize("backend", BACKENDS)
 
 counter = 0
+
+
+def test_the_reduction_is_audited(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reduced search that leaves out too much is found out by a few schedules at random."""
+    monkeypatch.setattr(Explorer, "plan", lambda _explorer, _order: None)
+    failure = explore(race_of(Guard)).failure
+    assert failure is not None
+    assert failure.kind == "untracked"
+    assert "is equivalent to none that was run, though all should have been" in failure.message
 
 
 @backends

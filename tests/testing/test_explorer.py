@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
@@ -23,6 +24,49 @@ def test_the_names_of_victims_are_a_list() -> None:
     """A string would be taken for the names of its letters."""
     with pytest.raises(TypeError, match=r"cancel= wants the names of tasks: pass cancel=\['a'\]"):
         explore(with_anyio(2, 1), cancel="a")
+
+
+WRONG: list[tuple[str, Any, str]] = [
+    ("strategy", 3, "strategy= wants a name, such as 'auto' or 'delay:2', not 3"),
+    ("track", ["Box"], "track= wants classes, not 'Box'"),
+    ("max_schedules", "9", "max_schedules= wants a whole number, not '9'"),
+    ("max_schedules", 0, "max_schedules= wants at least 1, not 0: with less nothing would be run"),
+    ("max_steps", -1, "max_steps= wants at least 1, not -1"),
+    ("cancel", ["t1", "T0"], "cancel= names T0, and no task was called that: there are main, t0"),
+]
+
+
+@pytest.mark.parametrize(("option", "value", "message"), WRONG)
+def test_what_cannot_be_meant_is_refused(option: str, value: Any, message: str) -> None:
+    """
+    Each mistake ends in an error that says what to do, none in a search that proves nothing.
+    """
+    with pytest.raises((TypeError, ValueError), match=re.escape(message)):
+        explore(with_anyio(2, 1), **{option: value})
+
+
+def test_a_victim_that_a_sample_has_not_met() -> None:
+    """
+    It may be a task of other schedules: that is noted, and no error.
+    """
+    result = explore(with_anyio(2, 1), strategy="random", max_schedules=3, cancel=["t9"])
+    assert result.notes == (
+        "cancel= names t9, and no task was called that: there are main, t0, t1",
+    )
+
+
+@pytest.mark.parametrize("holds", [True, checkpoint])
+def test_an_invariant_is_a_plain_function(holds: Any) -> None:
+    """
+    What would have to be awaited is always true, and would hold for ever.
+    """
+
+    async def scenario(race: Race) -> None:
+        race.always(holds)
+
+    failure = explore(scenario).failure
+    assert failure is not None
+    assert "always() wants a plain function, as in always(lambda: n >= 0)" in failure.message
 
 
 def test_there_are_two_backends() -> None:
@@ -49,6 +93,12 @@ def test_a_long_search_tells_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.undo()
     explore(with_anyio(2, 2), strategy="dfs", progress=told.append)
     assert len(told) == 1, "not more often than five times a second"
+
+
+def test_a_replay_that_passes() -> None:
+    """One schedule was run, and nothing failed: no more is said."""
+    result = explore(with_anyio(2, 1), replay="t1*2.t0")
+    assert (result.verdict, result.schedules, result.strategy) == ("replayed", 1, "replay")
 
 
 @backends

@@ -26,7 +26,7 @@ def test_the_hook_works_here() -> None:
 
 def test_too_many_orders_are_as_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     """A hook that shows more than there are is none to count on."""
-    monkeypatch.setattr(_selfcheck, "SCHEDULES", 19)
+    monkeypatch.setattr(_selfcheck, "SCHEDULES", 18)
     assert not hook_works()
 
 

@@ -28,7 +28,7 @@ def test_the_names_of_victims_are_a_list() -> None:
 
 WRONG: list[tuple[str, Any, str]] = [
     ("strategy", 3, "strategy= wants a name, such as 'auto' or 'delay:2', not 3"),
-    ("track", ["Box"], "track= wants classes, not 'Box'"),
+    ("track", [dict, "Box"], "track= wants classes, not 'Box'"),
     ("max_schedules", "9", "max_schedules= wants a whole number, not '9'"),
     ("max_schedules", 0, "max_schedules= wants at least 1, not 0: with less nothing would be run"),
     ("max_steps", -1, "max_steps= wants at least 1, not -1"),

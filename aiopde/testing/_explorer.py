@@ -84,9 +84,11 @@ def explore(
         return _explore_on(executor, scenario, locals())
     _check(strategy, cancel, track, max_schedules=max_schedules, max_steps=max_steps)
     settings = Settings(backend, max_steps, tuple(cancel))
+    followed = Replay(())
     if replay is not None:
         schedule = Schedule.parse(replay) if isinstance(replay, str) else replay
-        strategy = _one(schedule)
+        followed = Replay(schedule.choices)
+        strategy = _one(followed)
     tally = Tally(max_schedules, keep_going, progress, _name(strategy, replay), settings.cancel)
     search = (
         make(strategy, seed, max_schedules, track, shard) if isinstance(strategy, str) else strategy
@@ -95,6 +97,7 @@ def explore(
     verdict = drive(scenario, tally.supervise(search), settings)
     if shard is None:
         tally.check_victims(verdict)
+    doubts = set[str]() if replay is None else _doubts(followed, tally.failure)
     failure = tally.failure
     if failure is not None:
         failure = _look_again(scenario, settings, failure, tally.path)
@@ -109,7 +112,7 @@ def explore(
         tally.failures,
         tally.blocked,
         outcomes=dict(tally.outcomes),
-        notes=tuple(sorted(tally.notes)),
+        notes=tuple(sorted(tally.notes | doubts)),
         seconds=time.perf_counter() - began,
         seed=seed,
     )
@@ -300,9 +303,18 @@ def _shrunk(scenario: Scenario, settings: Settings, failure: Failure) -> Failure
     return replace(best, found=failure.schedule, minimal=shrinker.proven)
 
 
-def _one(schedule: Schedule) -> Search:
-    yield Plan(Replay(schedule.choices))
+def _one(replay: Replay) -> Search:
+    yield Plan(replay)
     return "replayed"
+
+
+def _doubts(replay: Replay, failure: Failure | None) -> set[str]:
+    """Say so if a schedule does not seem to be one of this program."""
+    if replay.left or (failure is not None and failure.kind == "nondeterminism"):
+        why = "the schedule is of another program, or of this one before it was changed"
+        left, all_of_it = replay.left, len(replay.choices)
+        return {f"{why}: {left} of its {all_of_it} choices were not made"}
+    return set()
 
 
 def _look_again(

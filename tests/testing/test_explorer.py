@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -97,8 +98,42 @@ def test_a_long_search_tells_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_a_replay_that_passes() -> None:
     """One schedule was run, and nothing failed: no more is said."""
-    result = explore(with_anyio(2, 1), replay="t1*2.t0")
+    result = explore(with_anyio(2, 1), replay="t1*2")
     assert (result.verdict, result.schedules, result.strategy) == ("replayed", 1, "replay")
+    assert result.notes == ()
+
+
+@pytest.mark.parametrize(("schedule", "left"), [("t1*2.t0*9", 9), ("t1.other.t0", 1)])
+def test_a_replay_of_another_program(schedule: str, left: int) -> None:
+    """
+    What does not fit is told, whether it was too long, or asked for somebody who cannot move.
+    """
+    result = explore(with_anyio(2, 1), replay=schedule)
+    assert (result.failure is None) == (left == 9)
+    (note,) = result.notes
+    assert note.startswith("the schedule is of another program, or of this one before it was cha")
+    assert f"{left} of its" in note
+
+
+@backends
+def test_chance_is_found_out_by_the_default_strategy(backend: str) -> None:
+    """
+    A scenario that draws lots is told by auto, and not called exhausted.
+    """
+    lots = random.Random(3)  # noqa: S311  the same lots each time the test runs
+
+    async def draw() -> None:
+        for _ in range(lots.randrange(4)):
+            await checkpoint()
+
+    async def scenario() -> None:
+        async with anyio.create_task_group() as tg:
+            for name in "abc":
+                tg.start_soon(draw, name=name)
+
+    failure = explore(scenario, backend=backend).failure
+    assert failure is not None
+    assert failure.kind == "nondeterminism"
 
 
 @backends

@@ -26,7 +26,11 @@ counter = 0
 
 def test_the_reduction_is_audited(monkeypatch: pytest.MonkeyPatch) -> None:
     """A reduced search that leaves out too much is found out by a few schedules at random."""
-    monkeypatch.setattr(Explorer, "plan", lambda _explorer, _order: None)
+
+    def plan(_explorer: Explorer, _order: object) -> None:
+        pass
+
+    monkeypatch.setattr(Explorer, "plan", plan)
     failure = explore(race_of(Guard)).failure
     assert failure is not None
     assert failure.kind == "untracked"

@@ -214,6 +214,8 @@ class ExploredFunction(pytest.Function):
     def _backend(self) -> Any:
         backend: Any = self.funcargs["anyio_backend"]
         name: str = backend if isinstance(backend, str) else backend[0]
+        if name not in _BACKENDS:
+            pytest.fail(f"no backend {name!r}: there are 'asyncio' and 'trio'", False)
         if find_spec(name) is None:
             pytest.fail(f"{name} is not installed: mark with explore(backend='asyncio')", False)
         return name

@@ -374,6 +374,7 @@ class TestOutcomes:
         source = NONE.replace("explore", "explore(strategy=['dfs', 'random'][0])")
         source += "\n@pytest.mark.explore(strategy='random', max_schedules=3)\n"
         source += "async def test_other(): pass\n"
+        source += "def test_plain(record_property): record_property('explored', 1)\n"
         result = run(source)
         result.stdout.fnmatch_lines(["explored: 2 exhaustive, 2 sampled; * schedules"])
 
@@ -395,6 +396,10 @@ class TestMisuse:
             (
                 "@pytest.mark.explore(strategy='best')\nasync def test(): pass",
                 "*ValueError: no strategy 'best'*",
+            ),
+            (
+                "@pytest.mark.explore(backend='curio')\nasync def test(): pass",
+                "*no backend 'curio': there are 'asyncio' and 'trio'*",
             ),
             ("def test(race): pass", "*race is for tests marked explore, not test"),
             (

@@ -364,7 +364,8 @@ class Loop(asyncio.BaseEventLoop):
     def can_cancel(self, lane: Lane) -> None:
         """Say what cancels a task: a scope, if anyio manages it, or the task itself."""
         if lane.name == MAIN:
-            lane.scope = anyio.CancelScope()
+            # Not anyio.CancelScope(), which asks what loop the task is on: there is none yet.
+            lane.scope = anyio._backends._asyncio.CancelScope()
         else:
             assert self._scopes is not None
             lane.scope = self._scopes.get(lane.task.get_coro(), lane.task)

@@ -56,9 +56,6 @@ class Classes:
         self._tracker = tracker
         self._ends: dict[Class, tuple[Hashable, str, tuple[str, ...]]] = {}
 
-    def __len__(self) -> int:
-        return len(self._ends)
-
     def meet(self, order: Order, execution: Execution) -> bool:
         """
         Note an execution; return whether its class is new.
@@ -198,6 +195,9 @@ def make(
         ValueError: There is no such strategy.
     """
     name, colon, number = strategy.partition(":")
+    if shard is not None and name not in ("dfs", "dpor"):
+        msg = f"strategy {strategy!r} has no parts: a shard is for dfs and dpor"
+        raise ValueError(msg)
     if colon and not number.isdecimal():
         msg = f"no strategy {strategy!r}: after the colon comes a number, as in 'delay:2'"
         raise ValueError(msg)
@@ -215,9 +215,6 @@ def make(
         "dfs": lambda: depth_first(shard.prefix.choices if shard else ()),
         "dpor": lambda: reduced(also, shard),
     }
-    if shard is not None and name not in ("dfs", "dpor"):
-        msg = f"strategy {strategy!r} has no parts: a shard is for dfs and dpor"
-        raise ValueError(msg)
     if name not in plain or bound is not None:
         msg = (
             f"no strategy {strategy!r}: there are auto, fifo, random, pct, dfs, dpor, and "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Hashable
+from collections.abc import Callable, Collection, Generator, Hashable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, final
 
@@ -75,28 +75,30 @@ def explore(
         progress: Called a few times a second.
 
     Raises:
-        TypeError: *cancel* is a string.
-        ValueError: There is no such strategy or backend, *replay* is no schedule, or a number is
-            none from 1 on.
+        TypeError: *cancel* is a string, *track* has what is no class, or another argument is not
+            what it should be.
+        ValueError: There is no such strategy or backend, *replay* is no schedule, a number is
+            below 1, or *cancel* names what was no task in any schedule.
         KeyboardInterrupt: It came, or the scenario raised it.
     """
-    _check_number("max_schedules", max_schedules)
-    _check_number("max_steps", max_steps)
     if executor is not None:
         return _explore_on(executor, scenario, locals())
-    if isinstance(cancel, str):
-        msg = f"cancel= wants the names of tasks: pass cancel=[{cancel!r}]"
-        raise TypeError(msg)
+    _check(strategy, cancel, track, max_schedules=max_schedules, max_steps=max_steps)
     settings = Settings(backend, max_steps, tuple(cancel))
+    followed = Replay(())
     if replay is not None:
         schedule = Schedule.parse(replay) if isinstance(replay, str) else replay
-        strategy = _one(schedule)
-    tally = Tally(max_schedules, keep_going, progress, _name(strategy, replay))
+        followed = Replay(schedule.choices)
+        strategy = _one(followed)
+    tally = Tally(max_schedules, keep_going, progress, _name(strategy, replay), settings.cancel)
     search = (
         make(strategy, seed, max_schedules, track, shard) if isinstance(strategy, str) else strategy
     )
     began = time.perf_counter()
     verdict = drive(scenario, tally.supervise(search), settings)
+    if shard is None:
+        tally.check_victims(verdict)
+    doubts = set[str]() if replay is None else _doubts(followed, tally.failure)
     failure = tally.failure
     if failure is not None:
         failure = _look_again(scenario, settings, failure, tally.path)
@@ -111,17 +113,31 @@ def explore(
         tally.failures,
         tally.blocked,
         outcomes=dict(tally.outcomes),
-        notes=tuple(sorted(tally.notes)),
+        notes=tuple(sorted(tally.notes | doubts)),
         seconds=time.perf_counter() - began,
         seed=seed,
     )
 
 
-def _check_number(name: str, number: object) -> None:
-    # Else nothing would be run, and nothing fail.
-    if not isinstance(number, int) or number < 1:
-        msg = f"{name} is a number from 1 on, not {number!r}"
-        raise ValueError(msg)
+def _check(strategy: object, cancel: object, track: Collection[object], **numbers: object) -> None:
+    """Refuse what would only be noticed later, or never."""
+    if isinstance(cancel, str):
+        msg = f"cancel= wants the names of tasks: pass cancel=[{cancel!r}]"
+        raise TypeError(msg)
+    if not isinstance(strategy, str | Generator):
+        msg = f"strategy= wants a name, such as 'auto' or 'delay:2', not {strategy!r}"
+        raise TypeError(msg)
+    for cls in track:
+        if not isinstance(cls, type):
+            msg = f"track= wants classes, not {cls!r:.60}: pass track=[{type(cls).__name__}]"
+            raise TypeError(msg)
+    for name, number in numbers.items():
+        if type(number) is not int:
+            msg = f"{name}= wants a whole number, not {number!r:.60}"
+            raise TypeError(msg)
+        if number < 1:
+            msg = f"{name}= wants at least 1, not {number}: with less nothing would be run"
+            raise ValueError(msg)
 
 
 def _explore_on(executor: Executor, scenario: Scenario, arguments: dict[str, Any]) -> Result:
@@ -189,8 +205,12 @@ class Tally:
         keep_going: bool,
         progress: Callable[[Progress], object] | None,
         strategy: str,
+        victims: Collection[str] = (),
     ) -> None:
         self._most = most
+        self._missing = set(victims)
+        """Who is to be cancelled, and was no task in any execution yet."""
+        self._names: dict[str, None] = {}
         self._keep_going = keep_going
         self._progress = progress
         self._began = self._told = time.perf_counter()
@@ -218,7 +238,8 @@ class Tally:
             except StopIteration as stop:
                 return str(stop.value)
             except Untracked as why:
-                self._note_untracked(str(why), why.execution)
+                failure = Failure("untracked", str(why), why.execution.schedule)
+                self._fail(failure, why.execution)
                 return f"sampled ({self.schedules})"
             if self.schedules >= self._most:
                 search.close()
@@ -226,22 +247,37 @@ class Tally:
 
     def _note(self, execution: Execution) -> None:
         self.schedules += 1
+        if self._missing:
+            self._names |= {lane.name: None for lane in execution.lanes if lane.cancels is None}
+            self._missing -= set(self._names)
         if execution.cut:
             self.blocked += 1
         else:
             self.outcomes[execution.outcome] += 1
         if execution.failure is not None:
-            self.failures += 1
-            if self.failure is None:
-                self.failure = execution.failure
-                self.path = [lane.name for lane in execution.path]
+            self._fail(execution.failure, execution)
         if self._progress is not None and not self.schedules & 15:
             self._tell()
 
-    def _note_untracked(self, message: str, execution: Execution) -> None:
+    def check_victims(self, verdict: str) -> None:
+        """
+        Refuse names that were no task's: most are misspelt, and nothing was cancelled.
+
+        Raises:
+            ValueError: Unless the search has failed before, or seen a sample only.
+        """
+        if not self._missing or self.failure is not None:
+            return
+        missing, there = ", ".join(sorted(self._missing)), ", ".join(self._names)
+        msg = f"cancel= names {missing}, and no task was called that: there are {there}"
+        if not verdict.startswith("sampled"):
+            raise ValueError(msg)
+        self.notes.add(msg)
+
+    def _fail(self, failure: Failure, execution: Execution) -> None:
         self.failures += 1
         if self.failure is None:
-            self.failure = Failure("untracked", message, execution.schedule)
+            self.failure = failure
             self.path = [lane.name for lane in execution.path]
 
     def _tell(self) -> None:
@@ -268,9 +304,18 @@ def _shrunk(scenario: Scenario, settings: Settings, failure: Failure) -> Failure
     return replace(best, found=failure.schedule, minimal=shrinker.proven)
 
 
-def _one(schedule: Schedule) -> Search:
-    yield Plan(Replay(schedule.choices))
+def _one(replay: Replay) -> Search:
+    yield Plan(replay)
     return "replayed"
+
+
+def _doubts(replay: Replay, failure: Failure | None) -> set[str]:
+    """Say so if a schedule does not seem to be one of this program."""
+    if replay.left or (failure is not None and failure.kind == "nondeterminism"):
+        why = "the schedule is of another program, or of this one before it was changed"
+        left, all_of_it = replay.left, len(replay.choices)
+        return {f"{why}: {left} of its {all_of_it} choices were not made"}
+    return set()
 
 
 def _look_again(

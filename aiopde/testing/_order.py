@@ -43,8 +43,8 @@ class Order:
             # Latest first: an earlier one that a later one follows is no race of ours.
             for other in sorted(_touching(event, touched), reverse=True):
                 if not before >> other & 1:
-                    if self.events[other].lane is not event.lane:
-                        self.races.append((other, number))
+                    # Never a step of its own task: the last of those is among its causes.
+                    self.races.append((other, number))
                     before |= self.before[other] | 1 << other
             self.before.append(before)
             for key, kinds in event.accesses.items():

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, final
+from inspect import iscoroutinefunction
+from typing import TYPE_CHECKING, cast, final
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,7 +34,15 @@ class Race:
         Args:
             holds: A plain function; what it raises, or a result of False, fails the execution.
             name: What to call it in the report; by default, where it is.
+
+        Raises:
+            TypeError: It is no function, or one that would have to be awaited.
         """
+        if iscoroutinefunction(holds) or not callable(cast("object", holds)):
+            msg = (
+                f"always() wants a plain function, as in always(lambda: n >= 0), not {holds!r:.60}"
+            )
+            raise TypeError(msg)
         code = getattr(holds, "__code__", None)
         where = f"{code.co_filename}:{code.co_firstlineno}" if code else repr(holds)
         self._run.invariants.append((holds, name or where))

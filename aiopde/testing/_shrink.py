@@ -77,8 +77,7 @@ class Shrinker:
         failure = execution.failure
         if failure is None or failure.key != self._key:
             return
-        if failure.schedule.switches <= self._bound:
-            self.best = failure.schedule
+        self.best = min(self.best, failure.schedule, key=lambda schedule: schedule.switches)
 
     def _choose(self, lanes: list[Lane], last: Lane | None) -> Lane | None:
         del last  # the last that was chosen counts, not the last that had to move

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sysconfig
 from inspect import CORO_CREATED, getcoroutinestate, iscoroutine
-from types import AsyncGeneratorType, CoroutineType, GeneratorType
+from types import CoroutineType, GeneratorType
 from typing import TYPE_CHECKING, Any, cast
 
 from ._result import Location
@@ -37,10 +37,7 @@ def frames_of(coroutine: Any) -> Iterator[FrameType]:
         elif isinstance(coroutine, GeneratorType):
             yielding = cast("Any", coroutine)
             frame, coroutine = yielding.gi_frame, yielding.gi_yieldfrom
-        elif isinstance(coroutine, AsyncGeneratorType):
-            producing = cast("Any", coroutine)
-            frame, coroutine = producing.ag_frame, producing.ag_await
-        else:
+        else:  # an asynchronous generator's step, say: Python does not tell whose
             return
         if frame is not None and not frame.f_code.co_filename.startswith(_OWN):
             yield frame

@@ -71,9 +71,14 @@ class Replay:
     """Chooses by names, and takes no other way."""
 
     def __init__(self, choices: Sequence[str], then: Choose = go_on) -> None:
-        self._choices = choices
+        self.choices = choices
         self._then = then
         self._depth = 0
+
+    @property
+    def left(self) -> int:
+        """How many of its choices were not asked for."""
+        return max(0, len(self.choices) - self._depth)
 
     def __call__(self, ready: list[Lane], last: Lane | None) -> Lane | None:
         """Choose who moves next; only who could have moved counts as a choice."""
@@ -81,9 +86,9 @@ class Replay:
             return ready[0]
         depth = self._depth
         self._depth += 1
-        if depth >= len(self._choices):
+        if depth >= len(self.choices):
             return self._then(ready, last)
-        name = self._choices[depth]
+        name = self.choices[depth]
         for lane in ready:
             if lane.name == name:
                 return lane
@@ -176,13 +181,13 @@ class Bounded:
 
     def __init__(self, cost: Cost) -> None:
         self._cost = cost
-        self._todo: dict[int, list[tuple[int, ...]]] = {0: [()]}
-        """What is to be run, by its cost."""
-        self._path: tuple[int, ...] = ()
+        self._todo: dict[int, list[tuple[tuple[int, str], ...]]] = {0: [()]}
+        """What is to be run, by its cost: of each choice, which was taken, and who that was."""
+        self._path: tuple[tuple[int, str], ...] = ()
         self._before = 0
         self._spent = 0
-        self._costs: list[list[int]] = []
-        """What each choice beyond the path could have cost, in all."""
+        self._costs: list[list[tuple[int, str]]] = []
+        """What each choice beyond the path could have cost, in all, and who it would have been."""
         self._depth = 0
 
     def advance(self, bound: int) -> bool:
@@ -202,10 +207,12 @@ class Bounded:
         return not any(self._todo.values())
 
     def _grow(self) -> None:
-        for plain, costs in reversed(list(enumerate(self._costs))):
+        plain = [(0, costs[0][1]) for costs in self._costs]
+        for depth, costs in reversed(list(enumerate(self._costs))):
             for number in reversed(range(1, len(costs))):
-                path = (*self._path, *[0] * plain, number)
-                self._todo.setdefault(costs[number], []).append(path)
+                cost, name = costs[number]
+                path = (*self._path, *plain[:depth], (number, name))
+                self._todo.setdefault(cost, []).append(path)
         self._costs = []
 
     def choose(self, ready: list[Lane], last: Lane | None) -> Lane:
@@ -215,13 +222,21 @@ class Bounded:
         self._depth += 1
         number = 0
         if depth < len(self._path):
-            number = self._path[depth]
-            if number >= len(options):
-                msg = f"the same choices before, but at choice {depth + 1} fewer can move"
+            number, name = self._path[depth]
+            if number >= len(options) or options[number].name != name:
+                can = ", ".join(lane.name for lane in options)
+                msg = (
+                    f"the same choices before, but at choice {depth + 1} there moved {name}, "
+                    f"and now can {can}"
+                )
                 raise Diverged(msg)
         else:
-            costs = [self._spent + self._cost(n, ready, last) for n in range(len(options))]
-            self._costs.append(costs)
+            self._costs.append(
+                [
+                    (self._spent + self._cost(n, ready, last), lane.name)
+                    for n, lane in enumerate(options)
+                ]
+            )
         self._spent += self._cost(number, ready, last)
         return options[number]
 

@@ -60,12 +60,10 @@ class VirtualClock:
 
     def deadline_to_sleep_time(self, deadline: float) -> float:
         """Jump; trio calls it where no task can move: the one place that can tell a deadlock."""
-        if deadline <= self.now:
-            return 0
         if self._driver.somebody_waits_for_quiet():
             return math.inf  # trio wakes him first, and at once
         if deadline < FAR:
-            self.now = deadline
+            self.now = max(self.now, deadline)
             self._driver.jumped()
             return 0
         return self._driver.stuck()
@@ -132,6 +130,7 @@ class Driver:
         return self.run.verdict
 
     def _run_trio(self) -> None:
+        self._hooked_in = False  # of another run of trio it has the list, which nobody looks at now
         try:
             self._trio.run(self._be_host, clock=self._clock, instruments=[self])
         except (RuntimeError, self._trio.TrioInternalError):
@@ -184,6 +183,8 @@ class Driver:
                     outcome = await self._scenario(run.race)
         except BaseException as exc:
             error = exc
+        if run.going and self._runq:
+            self._wake(None)  # it may have started what it leaves behind
         while not run.end():
             await self._trio.lowlevel.cancel_shielded_checkpoint()
         if run.error is not None:
@@ -310,6 +311,8 @@ class Driver:
             self._replace(tasks[-1])  # the youngest: whoever waits for it is waked by its end
             return
         for task in tasks:
+            # A system task that ends with an error ends trio's run.
+            self._gave_up |= task.parent_nursery is self._runner.system_nursery
             if task._abort_func is not None:
                 task._attempt_abort(_abandon)
             elif task._next_send is not None and self._rounds > 1:

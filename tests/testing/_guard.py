@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import anyio
@@ -86,8 +87,14 @@ class Guard:
             await opener.closed.wait()
             return
         opener.closing = True
+        await self._close(opener)
+
+    async def _close(self, opener: Opener) -> None:
         await self.release(opener)
         self.openers.remove(opener)
+        self._tell(opener)
+
+    def _tell(self, opener: Opener) -> None:
         if opener.closed is not None:
             opener.closed.set()
 
@@ -126,26 +133,17 @@ class ReleasesTwice(Guard):
             return
         opener.closing = True
         await self.release(opener)
-        if opener in self.openers:
+        with suppress(ValueError):
             self.openers.remove(opener)
 
 
 class LosesWakeUp(Guard):
     """M4: who waits for a close is not told of its end."""
 
-    async def close(self, opener: Opener) -> None:
-        if opener not in self.openers:
-            return
-        if opener.closing:
-            opener.closed = anyio.Event()
-            await opener.closed.wait()
-            return
-        opener.closing = True
-        waiter = opener.closed
+    async def _close(self, opener: Opener) -> None:
+        self._tell(opener)
         await self.release(opener)
         self.openers.remove(opener)
-        if waiter is not None:
-            waiter.set()
 
 
 class StaleRead(Guard):
@@ -215,19 +213,9 @@ class LosesUpdate(Guard):
 class ShieldedRelease(Guard):
     """Not broken: a release is seen through, whatever is cancelled."""
 
-    async def close(self, opener: Opener) -> None:
-        if opener not in self.openers:
-            return
-        if opener.closing:
-            opener.closed = anyio.Event()
-            await opener.closed.wait()
-            return
-        opener.closing = True
+    async def release(self, opener: Opener) -> None:
         with anyio.CancelScope(shield=True):
-            await self.release(opener)
-        self.openers.remove(opener)
-        if opener.closed is not None:
-            opener.closed.set()
+            await super().release(opener)
 
 
 MUTANTS: dict[str, type[Guard]] = {

@@ -164,7 +164,8 @@ async def _task(memory: Memory, ops: list[Op], tg: Any) -> None:
         elif op == "spawn":
             tg.start_soon(_task, memory, ops[number + 1 :], tg, name="child")
             return
-        elif op == "cancel":
+        else:
+            assert op == "cancel"
             tg.cancel_scope.cancel()
 
 

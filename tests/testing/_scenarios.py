@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -40,6 +41,11 @@ class OddError(Exception):
 
     def __reduce__(self) -> str:
         raise TypeError
+
+
+async def fails_elsewhere() -> None:
+    """Fails in the processes of a pool only, and with what cannot be brought back."""
+    assert multiprocessing.parent_process() is None, Outcome("only elsewhere")
 
 
 async def lost_update() -> None:
@@ -98,7 +104,7 @@ async def heeds_nothing() -> None:
     """One of its tasks catches whatever is thrown at it, and waits on."""
 
     async def stubborn(event: anyio.Event) -> None:
-        while not event.is_set():
+        while True:
             try:
                 await event.wait()
             except BaseException:  # noqa: ASYNC103, S112  on purpose

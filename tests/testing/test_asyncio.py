@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import anyio
+
 from aiopde.testing import explore
 
 
@@ -121,3 +123,76 @@ def test_queues_and_locks() -> None:
 
     reduced, full = (explore(scenario, strategy=name) for name in ("dpor", "dfs"))
     assert set(reduced.outcomes) == set(full.outcomes) == {(0,), (1,)}
+
+
+def test_a_callback_that_was_cancelled() -> None:
+    """It does not run, whether it was to come soon or later; nor is time set forward for it."""
+
+    async def scenario() -> object:
+        loop = asyncio.get_running_loop()
+        seen: list[str] = []
+        loop.call_soon(seen.append, "soon").cancel()
+        loop.call_later(5, seen.append, "late").cancel()
+        # Of two at one time, each of which cancels the other, one runs.
+        timers: list[asyncio.TimerHandle] = []
+
+        def cancel_both() -> None:
+            seen.append("one of two")
+            for timer in timers:
+                timer.cancel()
+
+        timers += [loop.call_later(7, cancel_both) for _ in range(2)]
+        await asyncio.sleep(9)
+        return tuple(seen), loop.time()
+
+    assert set(explore(scenario, strategy="fifo").outcomes) == {(("one of two",), 9)}
+
+
+def test_what_never_comes() -> None:
+    """A timer so far off that nobody will see it does not keep a deadlock from being one."""
+
+    async def scenario() -> None:
+        await asyncio.sleep(1e301)
+
+    failure = explore(scenario).failure
+    assert failure is not None
+    assert failure.kind == "deadlock"
+
+
+def test_the_scenario_itself_may_be_the_victim() -> None:
+    """``cancel=["main"]``: wherever it waits, in every order."""
+
+    async def scenario() -> str:
+        async with anyio.create_task_group() as tg:
+            tg.start_soon(asyncio.sleep, 0, name="a")
+        return "over"
+
+    result = explore(scenario, strategy="dfs", cancel=["main"])
+    assert {"over", None} <= set(result.outcomes)
+
+
+def test_how_a_future_ended_is_seen() -> None:
+    """Who asks for the exception of a future depends on who sets it."""
+
+    async def scenario() -> object:
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        found: list[object] = []
+
+        async def fail() -> None:
+            await asyncio.sleep(0)
+            future.set_exception(KeyError("x"))
+
+        async def look() -> None:
+            await asyncio.sleep(0)
+            found.append(future.done() and repr(future.exception()))
+
+        async with asyncio.TaskGroup() as tg:
+            tg.create_task(fail())
+            tg.create_task(look())
+        future.exception()
+        return found[0]
+
+    full = explore(scenario, strategy="dfs")
+    reduced = explore(scenario, strategy="dpor")
+    assert set(full.outcomes) == set(reduced.outcomes) == {False, "KeyError('x')"}
+    assert reduced.verdict == "exhaustive"

@@ -12,6 +12,7 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from aiopde.testing import explore
+from aiopde.testing._dpor import Explorer
 from tests.testing._guard import MUTANTS, Guard, ShieldedRelease, race_of
 from tests.testing._programs import BACKENDS
 
@@ -21,6 +22,19 @@ if TYPE_CHECKING:
 backends = pytest.mark.parametrize("backend", BACKENDS)
 
 counter = 0
+
+
+def test_the_reduction_is_audited(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reduced search that leaves out too much is found out by a few schedules at random."""
+
+    def plan(_explorer: Explorer, _order: object, _execution: object) -> None:
+        pass
+
+    monkeypatch.setattr(Explorer, "plan", plan)
+    failure = explore(race_of(Guard)).failure
+    assert failure is not None
+    assert failure.kind == "untracked"
+    assert "is equivalent to none that was run, though all should have been" in failure.message
 
 
 @backends

@@ -15,7 +15,8 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from aiopde.testing import explore
+from aiopde import _entry
+from aiopde.testing import _run, explore
 from aiopde.testing._footprint import Tracker
 from aiopde.testing._hooks import hooks, is_programs, is_programs_file
 from tests.testing._programs import BACKENDS, with_anyio
@@ -103,6 +104,16 @@ def test_nothing_counts_between_steps() -> None:
     assert tracker._keys == {}
 
 
+def test_a_library_s_class_in_part() -> None:
+    """Of an event counts whether it is set; what else it has, or is given, does not."""
+    tracker = Tracker()
+    event: Any = asyncio.Event()
+    with hooks(tracker):
+        assert accesses(tracker, event.set) == {("_value", 3)}
+        assert accesses(tracker, lambda: setattr(event, "note", 1)) == set()
+        assert accesses(tracker, lambda: delattr(event, "note")) == set()
+
+
 def test_a_library_s_class_on_request() -> None:
     """track= takes classes that are not the program's."""
     tracker = Tracker()
@@ -168,8 +179,8 @@ def test_objects_made_by_an_init_of_c_have_names() -> None:
 def test_they_are_gone_after_an_error() -> None:
     """Also if a class cannot be hooked."""
     before = dict(vars(Plain))
-    with pytest.raises(TypeError, match="immutable type"), hooks(Tracker(), [int]):
-        pytest.fail("int cannot be hooked")
+    with pytest.raises(TypeError, match="immutable type"):
+        hooks(Tracker(), [int]).__enter__()
     assert dict(vars(Plain)) == before
 
 
@@ -183,6 +194,8 @@ def test_whose_is_it(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not is_programs("asyncio")
     assert not is_programs("no such module")
     assert is_programs_file(__file__)
+    assert is_programs_file(_entry.__file__)
+    assert not is_programs_file(_run.__file__)
     assert is_programs_file("<string>")
     assert is_programs_file("<stdin-1>")
     assert not is_programs_file(asyncio.__file__)

@@ -298,14 +298,6 @@ class TestMisuse:
         with pytest.raises(ValueError, match="no strategy"):
             explore(checkpoint, strategy=strategy)
 
-    @pytest.mark.parametrize("number", [0, -1, "many", None])
-    def test_numbers_that_are_none(self, number: Any) -> None:
-        """A search of nothing would find nothing, and look as if all were well."""
-        with pytest.raises(ValueError, match="max_schedules is a number from 1 on, not"):
-            explore(checkpoint, max_schedules=number)
-        with pytest.raises(ValueError, match="max_steps is a number from 1 on, not"):
-            explore(checkpoint, max_steps=number)
-
     def test_no_such_backend(self) -> None:
         """The error says which there are."""
         with pytest.raises(ValueError, match="'asyncio' and 'trio'"):

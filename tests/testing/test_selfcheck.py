@@ -24,6 +24,12 @@ def test_the_hook_works_here() -> None:
     assert trio_driver() is Driver
 
 
+def test_too_many_orders_are_as_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hook that shows more than there are is none to count on."""
+    monkeypatch.setattr(_selfcheck, "SCHEDULES", 18)
+    assert not hook_works()
+
+
 def test_nothing_is_left_of_the_hook() -> None:
     """After a search, trio's own random generator and flag are back."""
     module: Any = trio._core._run

@@ -11,7 +11,7 @@ import pytest
 
 from aiopde.testing import Progress, explore, explore_on
 
-from ._scenarios import five_by_two, lost_update, outcomes, three_by_two
+from ._scenarios import fails_elsewhere, five_by_two, lost_update, outcomes, three_by_two
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -72,6 +72,16 @@ def test_the_failure_is_the_one_that_one_core_finds(pool: Executor, strategy: st
     assert two.failure.schedule == one.failure.schedule
     assert type(two.failure.exception) is type(one.failure.exception)
     assert (two.failure.minimal, two.failure.steps) == (one.failure.minimal, one.failure.steps)
+
+
+def test_a_failure_of_other_processes_only(pool: Executor) -> None:
+    """
+    What cannot be seen again here is told as it came: in words, without its exception.
+    """
+    failure = explore_on(pool, fails_elsewhere, workers=2, strategy="dfs").failure
+    assert failure is not None
+    assert (failure.kind, failure.exception) == ("exception", None)
+    assert "only elsewhere" in failure.message
 
 
 def test_auto_begins_here() -> None:

@@ -6,6 +6,8 @@ import asyncio
 import types
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from aiopde.testing._stacks import place_of, stack_of, waits_for
 
 if TYPE_CHECKING:
@@ -22,9 +24,8 @@ async def produce() -> AsyncGenerator[int]:
     yield 1
 
 
-async def consume() -> None:
-    async for _ in produce():
-        pass
+async def consume() -> list[int]:
+    return [number async for number in produce()]
 
 
 async def outer() -> None:
@@ -44,8 +45,10 @@ def test_through_an_asynchronous_generator() -> None:
     """Its frame is on the stack as far as Python tells, and nothing is guessed beyond that."""
     coroutine = consume()
     coroutine.send(None)
-    assert stack_of(coroutine)[0].function == "consume"
-    coroutine.close()
+    assert [place.function for place in stack_of(coroutine)] == ["consume"]
+    with pytest.raises(StopIteration) as ended:
+        coroutine.send(None)
+    assert ended.value.value == [1]
 
 
 def test_one_that_is_over() -> None:

@@ -191,5 +191,5 @@ class TestDivergence:
         tree.advance(1)
         tree.choose([A, B], None)
         assert tree.advance(1)
-        with pytest.raises(Diverged, match="at choice 1 fewer can move"):
+        with pytest.raises(Diverged, match="at choice 1 there moved b, and now can a"):
             tree.choose([A], None)

@@ -131,7 +131,6 @@ def test_an_error_of_the_search() -> None:
             raise LookupError("mine")
 
         yield Plan(choose)
-        return "never"
 
     with pytest.raises(LookupError, match="mine"):
         explore(with_anyio(2, 1), backend="trio", strategy=search())

@@ -48,7 +48,7 @@ def test_one_of_them_releases_and_the_other_waits(backend: str, victim: str) -> 
     assert "closer ok, remover ok" in exhaust(close_and_remove, backend, victim)
 
 
-@everyone("closer", "reader", "remover")
+@everyone("closer", "reader", only_on_trio=("remover",))
 def test_a_close_under_a_read(backend: str, victim: str) -> None:
     """
     A file closed under a call is released when the call has left, by whoever is last.

@@ -24,7 +24,7 @@ from .test_read_vs_remove import (
 )
 from .test_remove_vs_remove import two_removes
 from .test_subtree_vs_child import read_below_a_subtree, subtree_and_child
-from .test_write_vs_remove import two_writes_and_remove, write_all_and_remove
+from .test_write_vs_remove import write_all_and_remove
 
 if TYPE_CHECKING:
     from ._play import Scenario
@@ -66,7 +66,6 @@ ACTORS: dict[Scenario, str] = {
     subtree_and_child: "above below",
     three_files_and_remove: "closer remover",
     two_removes: "first",
-    two_writes_and_remove: "first second remover",
     write_all_and_remove: "writer remover",
 }
 CASES = [
@@ -76,6 +75,7 @@ CASES = [
     for scenario, actors in ACTORS.items()
     for victim in ("", *actors.split())
     for backend in BACKENDS
+    if backend == "trio" or not victim  # what a cancellation does differs in the slow ways
 ]
 
 

@@ -60,7 +60,7 @@ async def reload_and_unload(p: KernelPlay) -> None:
     p.start("rmmod", p.kernel.rmmod, "driver")
 
 
-@everyone("rmmod")
+@everyone(only_on_trio=("rmmod",))
 def test_a_reload_is_not_unloaded_half_way(backend: str, victim: str) -> None:
     """
     One is EBUSY or comes after the other.

@@ -26,7 +26,7 @@ async def map_close_and_remove(p: Play) -> None:
     p.start("remover", p.remove, entry)
 
 
-@everyone("closer", "mapper", "remover")
+@everyone("closer", "mapper", only_on_trio=("remover",))
 def test_a_mapping_keeps_the_file(backend: str, victim: str) -> None:
     """
     A mapping is made or refused; the file is released once, by whoever comes last.

@@ -82,7 +82,7 @@ def test_a_read_is_let_in_or_refused(backend: str, victim: str) -> None:
     assert {"reader ok, remover ok", "reader EIO, remover ok"} <= seen
 
 
-@everyone("first", "remover")
+@everyone("first", only_on_trio=("remover",))
 def test_who_waits_for_the_position_is_refused(backend: str, victim: str) -> None:
     """
     Of two reads that share a position, either may get in before the removal, or both, or none.

@@ -60,7 +60,7 @@ async def read_all_and_reload(p: KernelPlay) -> None:
     p.start("reload", p.kernel.reload, "driver", version(p, 2))
 
 
-@everyone("reader", "reload")
+@everyone("reader", only_on_trio=("reload",))
 def test_a_file_stays_with_its_version(backend: str, victim: str) -> None:
     """
     A call on an open file is answered by the version that opened it, or refused.

@@ -105,7 +105,7 @@ def test_each_session_is_stopped(backend: str, victim: str) -> None:
         assert f"other {other}, reader {reader}, remover ok" in seen
 
 
-@everyone("reader", "closer", "remover")
+@everyone("reader", "closer", only_on_trio=("remover",))
 def test_no_generator_is_left_running(backend: str, victim: str) -> None:
     """
     What makes the records is closed with the file, by whoever releases it.

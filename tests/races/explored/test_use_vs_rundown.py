@@ -58,7 +58,7 @@ def test_the_rundown_waits_for_those_inside(backend: str, victim: str) -> None:
         assert f"first {first}, rundown ok, second {second}" in seen
 
 
-@everyone("first", "one")
+@everyone(only_on_trio=("first", "one"))
 def test_both_rundowns_are_woken(backend: str, victim: str) -> None:
     """
     However many wait, all return after the last is out (I36).

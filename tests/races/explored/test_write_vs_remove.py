@@ -48,7 +48,7 @@ async def write_all_and_remove(p: Play) -> None:
     p.start("remover", remove)
 
 
-@everyone("first", "second", "remover")
+@everyone("first", "second", only_on_trio=("remover",))
 def test_a_write_is_let_in_or_refused(backend: str, victim: str) -> None:
     """
     Each write, at the position or beside it, answers with what it wrote or is refused.

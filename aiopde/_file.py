@@ -15,7 +15,7 @@ from anyio.lowlevel import checkpoint
 
 from ._credentials import ROOT
 from ._errors import bad_file, error
-from ._open_file import CLOSED, DEFAULT_POLLMASK, MAX_RW_COUNT, File, no_size
+from ._open_file import CLOSED, DEFAULT_POLLMASK, MAX_RW_COUNT, File, check_size
 from ._trace import sinks
 from ._wait import Wakeup
 
@@ -100,7 +100,8 @@ class ProcFile(AsyncResource):
             else:
                 file._in_use = 1
         except TypeError:
-            raise no_size("read", size) from None
+            check_size("read", size)
+            raise
         try:
             data: bytes = await file.entry.ops.reader(file, size, file.pos)
             if type(data) is not bytes or (count := len(data)) > size:
@@ -129,9 +130,8 @@ class ProcFile(AsyncResource):
             if file._in_use or not 0 <= size <= 0x7FFFF000:
                 return await self._read_run(size)
         except TypeError:
-            if isinstance(size, int):  # it is the handler's
-                raise
-            raise no_size("read", size) from None
+            check_size("read", size)
+            raise  # it is the handler's
         data: bytes = file.entry.ops.reader(file, size, file.pos)
         if type(data) is not bytes or (count := len(data)) > size:
             raise file.nonsense("read", data, f"0 to {size} bytes")
@@ -262,8 +262,7 @@ class ProcFile(AsyncResource):
     async def _readv(self, sizes: Iterable[int]) -> list[bytes]:
         sizes = list(sizes)
         for size in sizes:
-            if not isinstance(size, int):
-                raise no_size("readv", size)
+            check_size("readv", size)
         file = self._for_reading("readv")
         if not any(sizes):
             return [b""] * len(sizes)

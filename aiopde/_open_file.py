@@ -234,8 +234,7 @@ class File:
         Returns:
             *size*, or the most that one call moves.
         """
-        if not isinstance(size, int):
-            raise no_size(call, size)
+        check_size(call, size)
         if size < 0:
             msg = f"{call} wants a size >= 0, not {size}; leave it out for all there is"
             raise ValueError(msg)
@@ -527,10 +526,12 @@ def new_file(entry: ProcDirEntry, flags: int) -> File:
     return file
 
 
-def no_size(call: str, size: object) -> TypeError:
-    """Make the error of a size that is no number."""
-    how = "readv([20, 30])" if call == "readv" else f"{call}(4096)"
-    return TypeError(f"{call} wants a size in bytes, as {how}, not {size!r:.60}")
+def check_size(call: str, size: object) -> None:
+    """Refuse a size that is no number."""
+    if not isinstance(size, int):
+        how = "readv([20, 30])" if call == "readv" else f"{call}(4096)"
+        msg = f"{call} wants a size in bytes, as {how}, not {size!r:.60}"
+        raise TypeError(msg)
 
 
 def refuse(call: str, entry: ProcDirEntry) -> EntryRemovedError:

@@ -842,10 +842,7 @@ class ProcFS:
     async def _open_slowly(
         self, path: str | ProcDirEntry, flags: int, cred: Credentials, dir_fd: ProcFile | None
     ) -> ProcFile:
-        given: object = flags
-        if not isinstance(given, int):
-            msg = f"flags are os.O_*, as os.O_RDWR, not {given!r:.60}: open() has no mode"
-            raise TypeError(msg)
+        _check_flags(flags)
         follow = not flags & os.O_NOFOLLOW and flags & _MAKE_NEW != _MAKE_NEW
         entry = await self._arrive(path, follow_symlinks=follow, cred=cred, dir_fd=dir_fd)
         if flags != os.O_RDONLY or cred is not ROOT or not stat.S_ISREG(entry.type):
@@ -1051,6 +1048,12 @@ def _permissions(name: str, mode: Any, default: int) -> int:
     if not 0 <= mode <= PERMISSIONS:
         raise error(EINVAL, name, f"mode {mode:#o} is more than permission bits")
     return mode or default
+
+
+def _check_flags(flags: object) -> None:
+    if not isinstance(flags, int):
+        msg = f"flags are os.O_*, as os.O_RDWR, not {flags!r:.60}: open() has no mode"
+        raise TypeError(msg)
 
 
 def _may_open(entry: ProcDirEntry, flags: int, cred: Credentials) -> None:

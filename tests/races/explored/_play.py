@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import math
 import os
 from collections import Counter
@@ -13,7 +14,7 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-import aiopde._api  # all of it now, and not where the scenario first asks for it
+import aiopde
 from aiopde.testing import explore
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from aiopde.testing import Race, Result
 
     Scenario = Callable[[Any], Awaitable[object]]
+
+importlib.import_module("aiopde._api")  # all of it now, and not where a scenario first asks
 
 T = TypeVar("T")
 Handle = TypeVar("Handle", "ProcFile", "Mapping")

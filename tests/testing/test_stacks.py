@@ -45,7 +45,8 @@ def test_through_an_asynchronous_generator() -> None:
     """Its frame is on the stack as far as Python tells, and nothing is guessed beyond that."""
     coroutine = consume()
     coroutine.send(None)
-    assert [place.function for place in stack_of(coroutine)] == ["consume"]
+    functions = [place.function for place in stack_of(coroutine)]
+    assert functions in (["consume"], ["consume", "<listcomp>"])  # a frame of its own in 3.11
     with pytest.raises(StopIteration) as ended:
         coroutine.send(None)
     assert ended.value.value == [1]

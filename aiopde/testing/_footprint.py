@@ -32,7 +32,7 @@ from ._containers import (
     stays,
 )
 from ._result import Touch
-from ._stacks import place_of
+from ._stacks import frames_of, place_among
 from ._uses import TRUTH, use_at
 
 if TYPE_CHECKING:
@@ -123,6 +123,9 @@ class Tracker:
         self._jumped = 0
         """How many steps there were when the clock last jumped."""
         self._event: Event | None = None
+        self.look_on: Callable[[Tracker, FrameType], None] | None = None
+        """What looks at a line of the program that waits, when it goes on."""
+        self._waiting: dict[Lane, list[FrameType]] = {}
 
     @property
     def tracker(self) -> Tracker:
@@ -145,6 +148,7 @@ class Tracker:
         self._opaque = {}
         self._reads = []
         self._jumped = 0
+        self._waiting = {}
         main = run.lanes[0]
         if main.scope is not None and main.scope is not main.task:
             self._names[id(main.scope)] = main.scope, ("scope", main.name)
@@ -160,6 +164,9 @@ class Tracker:
         for group in self._groups.get(lane, ()):
             self._note(event.accesses, (self.name(group), "group"), READ)
         self.accesses = event.accesses
+        if self.look_on is not None:
+            for frame in self._waiting.pop(lane, ()):
+                self.look_on(self, frame)
 
     def after(self, lane: Lane, woken: list[Lane], over: bool) -> None:
         """Close the books, and note what the step made possible."""
@@ -194,7 +201,9 @@ class Tracker:
         if over or lane.task is None:
             return "over"
         assert self._run is not None
-        return str(place_of(self._run.coroutine(lane)))
+        frames = list(frames_of(self._run.coroutine(lane)))
+        self._waiting[lane] = frames
+        return str(place_among(frames))
 
     def suspects(self) -> str:
         """Say what may have been touched unseen."""

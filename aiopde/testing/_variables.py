@@ -119,6 +119,55 @@ def lines_of(code: CodeType) -> dict[int, Line]:
     return {number: line for number, line in lines.items() if line.matters}
 
 
+_RESTS: Final[dict[tuple[int, int], tuple[CodeType, Line | None]]] = {}
+
+
+def rest_of(code: CodeType, last: int) -> Line | None:
+    """
+    Return what is left of a line that waits; None if that is nothing to be looked at.
+
+    A line that goes on after an await is not seen again: only that another one begins is.
+    """
+    # By id: to hash a code object is to read all of it.
+    found = _RESTS.get((id(code), last))
+    if found is None:
+        found = _RESTS[id(code), last] = code, _rest_of(code, last)
+    return found[1]
+
+
+def _rest_of(code: CodeType, last: int) -> Line | None:
+    instructions = list(dis.get_instructions(code))
+    here = None
+    numbers: list[int] = []
+    for number, instruction in enumerate(instructions):
+        if instruction.positions is not None and instruction.positions.lineno is not None:
+            here = instruction.positions.lineno
+        if here == _line_at(code, last):
+            numbers.append(number)
+    left = [number for number in numbers if instructions[number].offset > last]
+    if any(instructions[number].opname == "JUMP_BACKWARD" for number in left):
+        left = numbers  # a loop in one line
+    line = Line()
+    for number in left:
+        after = instructions[number + 1] if number + 1 < len(instructions) else None
+        if not _only_asks(instructions[number], after):
+            line.add(instructions, number)
+    return line if line.matters else None
+
+
+def _line_at(code: CodeType, offset: int) -> int | None:
+    lines = (line for start, end, line in code.co_lines() if start <= offset < end)
+    return next(lines, None)
+
+
+def look_on(tracker: Tracker, frame: FrameType) -> None:
+    """Note what a line that waits is about to do when it goes on."""
+    if is_programs_file(frame.f_code.co_filename):
+        line = rest_of(frame.f_code, frame.f_lasti)
+        if line is not None:
+            look(tracker, frame, line)
+
+
 def _only_asks(load: dis.Instruction, after: dis.Instruction | None) -> bool:
     """Whether a local is loaded for an attribute that no list, dictionary or the like has."""
     return (
@@ -176,6 +225,7 @@ if sys.version_info >= (3, 12):
             return None
 
         monitoring.use_tool_id(tool, "aiopde.testing")
+        tracker.look_on = look_on
         try:
             monitoring.register_callback(tool, monitoring.events.LINE, see_line)
             monitoring.set_events(tool, monitoring.events.LINE)
@@ -210,6 +260,7 @@ else:  # pragma: no cover  coverage is measured on a newer Python; here it would
             return see_line
 
         sys.settrace(see_call)
+        tracker.look_on = look_on
         try:
             yield
         finally:

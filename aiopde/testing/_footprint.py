@@ -25,12 +25,12 @@ from ._containers import (
     changed,
     copy_of,
     is_container,
-    is_opaque,
     place_in,
     places,
     same,
     stays,
 )
+from ._opaque import in_own_code, is_opaque
 from ._result import Touch
 from ._stacks import frames_of, place_among
 from ._uses import TRUTH, use_at
@@ -358,11 +358,14 @@ class Tracker:
                 key = self.key(value, "[]")
             for use in uses or (None,):
                 self._see(value, key, self.accesses, self._part(value, use, frame))
-        elif is_opaque(value):
-            holders = self._opaque.setdefault(id(value), (value, set()))[1]
-            holders.add(self._event.lane.name)
-            if len(holders) > 1:
-                self.notes.add(f"a {type(value).__qualname__} that several tasks use")
+        elif is_opaque(value) and not in_own_code(frame):
+            self._see_opaque(value, self._event.lane)
+
+    def _see_opaque(self, value: object, lane: Lane) -> None:
+        holders = self._opaque.setdefault(id(value), (value, set()))[1]
+        holders.add(lane.name)
+        if len(holders) > 1:
+            self.notes.add(f"a {type(value).__qualname__} that several tasks use")
 
     def created(self, thing: object) -> None:
         """Note that an object is new, and give it its name."""
@@ -447,10 +450,14 @@ class Tracker:
         Args:
             frame: What reads or writes the attribute.
         """
-        if is_container(value) and self.accesses is not None:
+        if self.accesses is None or self._event is None:
+            return
+        if is_container(value):
             key = self.key(thing, f"{field}[]")
             part = self._part(value, use_at(frame, field), frame)
             self._see(value, key, self.accesses, part)
+        elif is_opaque(value) and not in_own_code(frame):
+            self._see_opaque(value, self._event.lane)
 
     def _part(self, value: object, use: Use | None, frame: FrameType) -> Hashable:
         """Return the name of the only part that is asked for; None if it may be any."""

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections import UserDict
+from contextvars import ContextVar
+from functools import partial
+from queue import Queue, SimpleQueue
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 import pytest
 from anyio.lowlevel import checkpoint
@@ -87,3 +92,85 @@ def test_a_line_that_goes_on_after_an_await(scenario: Any, backend: Any) -> None
     outcomes, result = searched(scenario, backend)
     assert result.verdict == "exhaustive"
     assert set(result.outcomes) == outcomes
+
+
+def shares(
+    make: Callable[[], Any], get: Callable[[Any], int], put: Callable[[Any, int], object]
+) -> Callable[[], Awaitable[object]]:
+    """Return a scenario in which two tasks add one to something."""
+
+    async def scenario() -> object:
+        thing = make()
+
+        async def add() -> None:
+            before = get(thing)
+            await checkpoint()
+            put(thing, before + 1)
+
+        await both(add, add)
+        return get(thing)
+
+    return scenario
+
+
+class Box:
+    def __init__(self) -> None:
+        self.n = 0
+
+
+class Wrong(Exception):
+    n = 0
+
+
+def fill(queue: Any, size: int) -> None:
+    for _ in range(size - queue.qsize()):
+        queue.put(1)
+
+
+def counts_on() -> Any:
+    def generate() -> Any:
+        yield from range(10)
+
+    return generate()
+
+
+OPAQUE: dict[str, tuple[Any, Any, Any]] = {
+    "UserDict": (lambda: UserDict(k=0), lambda o: o["k"], lambda o, v: o.update(k=v)),
+    "memoryview": (
+        lambda: memoryview(bytearray(1)),
+        lambda o: o[0],
+        lambda o, v: o.__setitem__(0, v),
+    ),
+    "partial": (
+        lambda: partial(int),
+        lambda o: getattr(o, "n", 0),
+        lambda o, v: setattr(o, "n", v),
+    ),
+    "Wrong": (Wrong, lambda o: o.n, lambda o, v: setattr(o, "n", v)),
+    "SimpleQueue": (SimpleQueue, lambda o: o.qsize(), fill),
+    "Queue": (Queue, lambda o: o.qsize(), fill),
+    "WeakValueDictionary": (WeakValueDictionary, len, lambda o, v: o.__setitem__(v, Box)),
+    "generator": (counts_on, next, lambda o, v: next(o)),
+    "ContextVar": (
+        lambda: ContextVar("x", default=[0]),  # noqa: B039  that is the mistake
+        lambda o: o.get()[0],
+        lambda o, v: o.get().__setitem__(0, v),
+    ),
+    "vars()": (Box, lambda o: vars(o)["n"], lambda o, v: vars(o).update(n=v)),
+    "__dict__": (Box, lambda o: o.__dict__["n"], lambda o, v: o.__dict__.__setitem__("n", v)),
+    "object.__setattr__()": (Box, lambda o: o.n, lambda o, v: object.__setattr__(o, "n", v)),
+    "globals()": (
+        dict,
+        lambda o: globals()["total"],
+        lambda o, v: globals().update(total=v),
+    ),
+}
+
+
+@needs_a_place
+@pytest.mark.parametrize("word", OPAQUE)
+def test_what_is_not_seen_is_named(word: str) -> None:
+    """What changes unseen makes the verdict bounded, and a note says what it is."""
+    result = explore(shares(*OPAQUE[word]), backend="trio", strategy="dpor")
+    assert result.verdict == "bounded (not every access can be seen)"
+    assert any(word in note for note in result.notes)

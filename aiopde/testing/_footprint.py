@@ -109,6 +109,8 @@ class Tracker:
         """Objects that were there before the search, and their names."""
         self._names: dict[int, tuple[object, Hashable]] = {}
         self._containers: dict[int, tuple[Any, int, Any]] = {}
+        self._inner: dict[int, set[int]] = {}
+        """Of the key of a container, those of the containers in it."""
         self._run: Run | None = None
         self._insight: Backend | None = None
         self._pending: dict[Lane, list[Event]] = {}
@@ -141,6 +143,7 @@ class Tracker:
         self.events = []
         self._names = {}
         self._containers = {}
+        self._inner = {}
         self._pending = {}
         self._steps = {}
         self._ends = {}
@@ -358,6 +361,9 @@ class Tracker:
                 key = self.key(value, "[]")
             for use in uses or (None,):
                 self._see(value, key, self.accesses, self._part(value, use, frame))
+        elif type(value) is tuple:
+            for inner in value:
+                self.see_held(inner, frame, None, name)
         elif is_opaque(value) and not in_own_code(frame):
             self._see_opaque(value, self._event.lane)
 
@@ -456,6 +462,9 @@ class Tracker:
             key = self.key(thing, f"{field}[]")
             part = self._part(value, use_at(frame, field), frame)
             self._see(value, key, self.accesses, part)
+        elif type(value) is tuple:
+            for inner in value:
+                self.see_value(thing, field, inner, frame)
         elif is_opaque(value) and not in_own_code(frame):
             self._see_opaque(value, self._event.lane)
 
@@ -484,14 +493,38 @@ class Tracker:
             self.notes.add(UNHOOKED)
         if found is None:
             self._containers[id(value)] = value, key, copy_of(value)
+            self._see_inner(value, key)
         else:
             key = found[1]
+        if key in self._inner:
+            self._read_inner(key, accesses, {key})
         if part is None:
             accesses[key] = accesses.get(key, 0) | READ
         else:
             self._note(accesses, self._part_of(key, part), READ)
             rest = LENGTH if isinstance(part, At) else UNNAMED
             self._note(accesses, self._part_of(key, rest), READ)
+
+    def _see_inner(self, value: Any, key: int) -> None:
+        """Compare what a container or tuple has in it, too; all of one have one name."""
+        name, field = self._labels[key]
+        for inner in value if type(value) is tuple else self._containers[id(value)][2]:
+            if type(inner) is tuple:
+                self._see_inner(inner, key)
+            elif is_container(inner):
+                inner_key = self.number((name, f"{field}[]"))
+                found = self._containers.get(id(inner))
+                if found is None:
+                    self._containers[id(inner)] = inner, inner_key, copy_of(inner)
+                    self._see_inner(inner, inner_key)
+                self._inner.setdefault(key, set()).add(found[1] if found else inner_key)
+
+    def _read_inner(self, key: int, accesses: Accesses, done: set[int]) -> None:
+        for inner in self._inner.get(key, ()):
+            accesses[inner] = accesses.get(inner, 0) | READ
+            if inner not in done:
+                done.add(inner)
+                self._read_inner(inner, accesses, done)
 
     def _part_of(self, key: int, part: Hashable) -> Hashable:
         name, field = self._labels[key]
@@ -503,6 +536,7 @@ class Tracker:
             now = copy_of(value)
             if not same(before, now):
                 self._containers[id(value)] = value, key, now
+                self._see_inner(value, key)
                 # Values of different keys, or in different places, can change in any order; new
                 # ones come in an order.
                 sort = type(held)

@@ -127,6 +127,11 @@ def fill(queue: Any, size: int) -> None:
         queue.put(1)
 
 
+def put_in_vars(box: Any, value: int) -> None:
+    attributes: Any = vars(box)
+    attributes["n"] = value
+
+
 def counts_on() -> Any:
     def generate() -> Any:
         yield from range(10)
@@ -156,7 +161,7 @@ OPAQUE: dict[str, tuple[Any, Any, Any]] = {
         lambda o: o.get()[0],
         lambda o, v: o.get().__setitem__(0, v),
     ),
-    "vars()": (Box, lambda o: vars(o)["n"], lambda o, v: vars(o).update(n=v)),
+    "vars()": (Box, lambda o: vars(o)["n"], put_in_vars),
     "__dict__": (Box, lambda o: o.__dict__["n"], lambda o, v: o.__dict__.__setitem__("n", v)),
     "object.__setattr__()": (Box, lambda o: o.n, lambda o, v: object.__setattr__(o, "n", v)),
     "globals()": (
@@ -174,3 +179,23 @@ def test_what_is_not_seen_is_named(word: str) -> None:
     result = explore(shares(*OPAQUE[word]), backend="trio", strategy="dpor")
     assert result.verdict == "bounded (not every access can be seen)"
     assert any(word in note for note in result.notes)
+
+
+NESTED: dict[str, tuple[Any, Any, Any]] = {
+    "list": (lambda: [[0]], lambda o: o[0][0], lambda o, v: o[0].__setitem__(0, v)),
+    "tuple": (
+        lambda: ({"k": [0]},),
+        lambda o: o[0]["k"][0],
+        lambda o, v: o[0]["k"].__setitem__(0, v),
+    ),
+    "added": (list, lambda o: o[0][0] if o else 0, lambda o, v: o.insert(0, [v])),
+}
+
+
+@needs_a_place
+@pytest.mark.parametrize("what", NESTED)
+def test_containers_in_others(what: str) -> None:
+    """Who has the outer one at hand has the inner ones."""
+    outcomes, result = searched(shares(*NESTED[what]))
+    assert result.verdict == "exhaustive"
+    assert set(result.outcomes) == outcomes

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from aiopde.testing import Result
 
+    Shared = tuple[Callable[[], Any], Callable[[Any], int], Callable[[Any, int], object]]
+
 total = 0
 
 
@@ -139,7 +141,7 @@ def counts_on() -> Any:
     return generate()
 
 
-OPAQUE: dict[str, tuple[Any, Any, Any]] = {
+OPAQUE: dict[str, Shared] = {
     "UserDict": (lambda: UserDict(k=0), lambda o: o["k"], lambda o, v: o.update(k=v)),
     "memoryview": (
         lambda: memoryview(bytearray(1)),
@@ -181,7 +183,7 @@ def test_what_is_not_seen_is_named(word: str) -> None:
     assert any(word in note for note in result.notes)
 
 
-NESTED: dict[str, tuple[Any, Any, Any]] = {
+NESTED: dict[str, Shared] = {
     "list": (lambda: [[0]], lambda o: o[0][0], lambda o, v: o[0].__setitem__(0, v)),
     "tuple": (
         lambda: ({"k": [0]},),

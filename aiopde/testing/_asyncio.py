@@ -358,7 +358,9 @@ class Loop(asyncio.BaseEventLoop):
         """Return the name a task was given, or its function's."""
         name: str = task.get_name()
         if name.startswith("Task-") and name[5:].isdecimal():
-            name = task.get_coro().__name__
+            # What is awaited of an async generator is a coroutine without a name.
+            coroutine = task.get_coro()
+            name = getattr(coroutine, "__name__", None) or type(coroutine).__name__
         return name
 
     def can_cancel(self, lane: Lane) -> None:

@@ -6,12 +6,9 @@ No hook sees that. So each is compared, after every step, with a copy from befor
 
 from __future__ import annotations
 
-import io
-import random
-from array import array
 from collections import Counter, deque
 from collections.abc import MutableMapping
-from types import CoroutineType, GeneratorType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 CONTAINERS = (list, dict, set, deque, bytearray)
@@ -21,7 +18,6 @@ UNNAMED = ("unnamed",)
 """Stands for elements and keys that have no name of their own."""
 LENGTH = ("length",)
 """Stands for how many elements a list has: whoever asks for a place in it depends on that."""
-OPAQUE = (io.IOBase, array, random.Random)
 
 
 class Namespace(SimpleNamespace):
@@ -44,14 +40,6 @@ class At(NamedTuple):
 def is_container(value: object) -> bool:
     """Whether something is compared after each step with what it was before."""
     return isinstance(value, CONTAINERS) or type(value) is SimpleNamespace
-
-
-def is_opaque(value: object) -> bool:
-    """Whether something can change unseen: an iterator, a stream, an array, a random generator."""
-    if isinstance(value, OPAQUE):
-        return True
-    kind = type(value)
-    return hasattr(kind, "__next__") and not isinstance(value, (GeneratorType, CoroutineType))
 
 
 def copy_of(value: Any) -> list[Any]:

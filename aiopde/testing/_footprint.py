@@ -25,14 +25,14 @@ from ._containers import (
     changed,
     copy_of,
     is_container,
-    is_opaque,
     place_in,
     places,
     same,
     stays,
 )
+from ._opaque import in_own_code, is_opaque
 from ._result import Touch
-from ._stacks import place_of
+from ._stacks import frames_of, place_among
 from ._uses import TRUTH, use_at
 
 if TYPE_CHECKING:
@@ -109,6 +109,8 @@ class Tracker:
         """Objects that were there before the search, and their names."""
         self._names: dict[int, tuple[object, Hashable]] = {}
         self._containers: dict[int, tuple[Any, int, Any]] = {}
+        self._inner: dict[int, set[int]] = {}
+        """Of the key of a container, those of the containers in it."""
         self._run: Run | None = None
         self._insight: Backend | None = None
         self._pending: dict[Lane, list[Event]] = {}
@@ -123,6 +125,9 @@ class Tracker:
         self._jumped = 0
         """How many steps there were when the clock last jumped."""
         self._event: Event | None = None
+        self.look_on: Callable[[Tracker, FrameType], None] | None = None
+        """What looks at a line of the program that waits, when it goes on."""
+        self._waiting: dict[Lane, list[FrameType]] = {}
 
     @property
     def tracker(self) -> Tracker:
@@ -138,6 +143,7 @@ class Tracker:
         self.events = []
         self._names = {}
         self._containers = {}
+        self._inner = {}
         self._pending = {}
         self._steps = {}
         self._ends = {}
@@ -145,6 +151,7 @@ class Tracker:
         self._opaque = {}
         self._reads = []
         self._jumped = 0
+        self._waiting = {}
         main = run.lanes[0]
         if main.scope is not None and main.scope is not main.task:
             self._names[id(main.scope)] = main.scope, ("scope", main.name)
@@ -160,6 +167,9 @@ class Tracker:
         for group in self._groups.get(lane, ()):
             self._note(event.accesses, (self.name(group), "group"), READ)
         self.accesses = event.accesses
+        if self.look_on is not None:
+            for frame in self._waiting.pop(lane, ()):
+                self.look_on(self, frame)
 
     def after(self, lane: Lane, woken: list[Lane], over: bool) -> None:
         """Close the books, and note what the step made possible."""
@@ -194,7 +204,9 @@ class Tracker:
         if over or lane.task is None:
             return "over"
         assert self._run is not None
-        return str(place_of(self._run.coroutine(lane)))
+        frames = list(frames_of(self._run.coroutine(lane)))
+        self._waiting[lane] = frames
+        return str(place_among(frames))
 
     def suspects(self) -> str:
         """Say what may have been touched unseen."""
@@ -349,11 +361,17 @@ class Tracker:
                 key = self.key(value, "[]")
             for use in uses or (None,):
                 self._see(value, key, self.accesses, self._part(value, use, frame))
-        elif is_opaque(value):
-            holders = self._opaque.setdefault(id(value), (value, set()))[1]
-            holders.add(self._event.lane.name)
-            if len(holders) > 1:
-                self.notes.add(f"a {type(value).__qualname__} that several tasks use")
+        elif type(value) is tuple:
+            for inner in value:
+                self.see_held(inner, frame, None, name)
+        elif is_opaque(value) and not in_own_code(frame):
+            self._see_opaque(value, self._event.lane)
+
+    def _see_opaque(self, value: object, lane: Lane) -> None:
+        holders = self._opaque.setdefault(id(value), (value, set()))[1]
+        holders.add(lane.name)
+        if len(holders) > 1:
+            self.notes.add(f"a {type(value).__qualname__} that several tasks use")
 
     def created(self, thing: object) -> None:
         """Note that an object is new, and give it its name."""
@@ -438,10 +456,17 @@ class Tracker:
         Args:
             frame: What reads or writes the attribute.
         """
-        if is_container(value) and self.accesses is not None:
+        if self.accesses is None or self._event is None:
+            return
+        if is_container(value):
             key = self.key(thing, f"{field}[]")
             part = self._part(value, use_at(frame, field), frame)
             self._see(value, key, self.accesses, part)
+        elif type(value) is tuple:
+            for inner in value:
+                self.see_value(thing, field, inner, frame)
+        elif is_opaque(value) and not in_own_code(frame):
+            self._see_opaque(value, self._event.lane)
 
     def _part(self, value: object, use: Use | None, frame: FrameType) -> Hashable:
         """Return the name of the only part that is asked for; None if it may be any."""
@@ -468,14 +493,38 @@ class Tracker:
             self.notes.add(UNHOOKED)
         if found is None:
             self._containers[id(value)] = value, key, copy_of(value)
+            self._see_inner(value, key)
         else:
             key = found[1]
+        if key in self._inner:
+            self._read_inner(key, accesses, {key})
         if part is None:
             accesses[key] = accesses.get(key, 0) | READ
         else:
             self._note(accesses, self._part_of(key, part), READ)
             rest = LENGTH if isinstance(part, At) else UNNAMED
             self._note(accesses, self._part_of(key, rest), READ)
+
+    def _see_inner(self, value: Any, key: int) -> None:
+        """Compare what a container or tuple has in it, too; all of one have one name."""
+        name, field = self._labels[key]
+        for inner in value if type(value) is tuple else self._containers[id(value)][2]:
+            if type(inner) is tuple:
+                self._see_inner(inner, key)
+            elif is_container(inner):
+                inner_key = self.number((name, f"{field}[]"))
+                found = self._containers.get(id(inner))
+                if found is None:
+                    self._containers[id(inner)] = inner, inner_key, copy_of(inner)
+                    self._see_inner(inner, inner_key)
+                self._inner.setdefault(key, set()).add(found[1] if found else inner_key)
+
+    def _read_inner(self, key: int, accesses: Accesses, done: set[int]) -> None:
+        for inner in self._inner.get(key, ()):
+            accesses[inner] = accesses.get(inner, 0) | READ
+            if inner not in done:
+                done.add(inner)
+                self._read_inner(inner, accesses, done)
 
     def _part_of(self, key: int, part: Hashable) -> Hashable:
         name, field = self._labels[key]
@@ -487,6 +536,7 @@ class Tracker:
             now = copy_of(value)
             if not same(before, now):
                 self._containers[id(value)] = value, key, now
+                self._see_inner(value, key)
                 # Values of different keys, or in different places, can change in any order; new
                 # ones come in an order.
                 sort = type(held)

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 _OWN = __name__.partition(".")[0]
 _NOT_OWN = (__name__.rpartition(".")[0], f"{_OWN}.pytest_plugin")
 
-_PACKAGE = os.path.dirname(os.path.dirname(__file__)) + os.sep
-_NOT_PACKAGE = (os.path.dirname(__file__) + os.sep, f"{_PACKAGE}pytest_plugin.py")
+PACKAGE = os.path.dirname(os.path.dirname(__file__)) + os.sep
+_NOT_PACKAGE = (os.path.dirname(__file__) + os.sep, f"{PACKAGE}pytest_plugin.py")
 
 Undo: TypeAlias = list[tuple[Any, str, object]]
 _ABSENT = object()
@@ -151,7 +151,7 @@ def _counts(cls: type) -> bool:
 @cache
 def is_programs_file(file: str) -> bool:
     """Whether a file of source is the program's, and not a library's."""
-    if file.startswith(_PACKAGE):
+    if file.startswith(PACKAGE):
         return not file.startswith(_NOT_PACKAGE)
     return not is_library(file) or file == "<string>" or file.startswith("<stdin")
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 from ._result import Location
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from types import FrameType
 
 _HERE = os.path.dirname(__file__) + os.sep
@@ -68,8 +68,13 @@ def stack_of(coroutine: Any) -> tuple[Location, ...]:
 
 def place_of(coroutine: Any) -> Location | None:
     """The innermost line that is not a library's; None if the coroutine has ended."""
+    return place_among(frames_of(coroutine))
+
+
+def place_among(frames: Iterable[FrameType]) -> Location | None:
+    """The innermost of some frames that is not a library's."""
     place = None
-    for frame in frames_of(coroutine):
+    for frame in frames:
         if place is None or not is_library(frame.f_code.co_filename):
             place = location_of(frame)
     return place

@@ -19,9 +19,10 @@ from itertools import zip_longest
 from types import BuiltinFunctionType, FunctionType, ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
 
-from ._containers import CONTAINERS, OPAQUE
+from ._containers import CONTAINERS
 from ._footprint import UNHOOKED
 from ._hooks import is_programs_file
+from ._opaque import OPAQUE, in_own_code
 from ._uses import uses_of_variables
 
 if TYPE_CHECKING:
@@ -41,6 +42,18 @@ _OF_CONTAINERS: Final = frozenset(
 _CODE: Final = (FunctionType, BuiltinFunctionType, ModuleType, type)
 
 
+_BIRTHS: Final = ("__init__", "__post_init__", "__new__")
+"""Where nobody else has the object yet."""
+_BACK_DOORS: Final = {
+    "globals": "globals()",
+    "vars": "vars()",
+    "__dict__": "__dict__",
+    "__setattr__": "object.__setattr__()",
+    "__getattribute__": "object.__getattribute__()",
+    "__delattr__": "object.__delattr__()",
+}
+
+
 class Line:
     """What a line of source does with variables."""
 
@@ -51,6 +64,7 @@ class Line:
         "global_stores",
         "local_loads",
         "local_stores",
+        "unseen",
         "uses",
     )
 
@@ -63,10 +77,14 @@ class Line:
         self.global_stores: set[str] = set()
         self.uses: dict[str, list[Use | None]] = {}
         """What each variable that is loaded is loaded for."""
+        self.unseen: set[str] = set()
+        """Ways to get at variables and attributes that pass by us."""
 
     def add(self, instructions: list[dis.Instruction], number: int) -> None:
         """Note what one instruction does."""
         operation, name = instructions[number].opname, instructions[number].argval
+        if isinstance(name, str) and name in _BACK_DOORS and _is_back_door(instructions, number):
+            self.unseen.add(_BACK_DOORS[name])
         if operation in _CLOSURE_STORES:
             self.closure_stores.add(name)
         elif operation in _GLOBAL_STORES:
@@ -89,7 +107,7 @@ class Line:
     def matters(self) -> bool:
         """Whether there is anything to be looked at."""
         loads = self.local_loads or self.closure_loads or self.global_loads
-        return bool(loads or self.closure_stores or self.global_stores)
+        return bool(loads or self.unseen or self.closure_stores or self.global_stores)
 
     def parts(self, variable: str) -> list[Use] | None:
         """
@@ -103,6 +121,15 @@ class Line:
                 return None
             found.append(use)
         return found
+
+
+def _is_back_door(instructions: list[dis.Instruction], number: int) -> bool:
+    load = instructions[number]
+    if load.opname in _GLOBAL_LOADS:
+        return load.argval in ("globals", "vars")
+    if load.opname not in ("LOAD_ATTR", "LOAD_METHOD"):
+        return False
+    return bool(load.argval == "__dict__" or instructions[number - 1].argval == "object")
 
 
 @cache
@@ -119,6 +146,55 @@ def lines_of(code: CodeType) -> dict[int, Line]:
     return {number: line for number, line in lines.items() if line.matters}
 
 
+_RESTS: Final[dict[tuple[int, int], tuple[CodeType, Line | None]]] = {}
+
+
+def rest_of(code: CodeType, last: int) -> Line | None:
+    """
+    Return what is left of a line that waits; None if that is nothing to be looked at.
+
+    A line that goes on after an await is not seen again: only that another one begins is.
+    """
+    # By id: to hash a code object is to read all of it.
+    found = _RESTS.get((id(code), last))
+    if found is None:
+        found = _RESTS[id(code), last] = code, _rest_of(code, last)
+    return found[1]
+
+
+def _rest_of(code: CodeType, last: int) -> Line | None:
+    instructions = list(dis.get_instructions(code))
+    here = None
+    numbers: list[int] = []
+    for number, instruction in enumerate(instructions):
+        if instruction.positions is not None and instruction.positions.lineno is not None:
+            here = instruction.positions.lineno
+        if here == _line_at(code, last):
+            numbers.append(number)
+    left = [number for number in numbers if instructions[number].offset > last]
+    if any(instructions[number].opname == "JUMP_BACKWARD" for number in left):
+        left = numbers  # a loop in one line
+    line = Line()
+    for number in left:
+        after = instructions[number + 1] if number + 1 < len(instructions) else None
+        if not _only_asks(instructions[number], after):
+            line.add(instructions, number)
+    return line if line.matters else None
+
+
+def _line_at(code: CodeType, offset: int) -> int | None:
+    lines = (line for start, end, line in code.co_lines() if start <= offset < end)
+    return next(lines, None)
+
+
+def look_on(tracker: Tracker, frame: FrameType) -> None:
+    """Note what a line that waits is about to do when it goes on."""
+    if is_programs_file(frame.f_code.co_filename):
+        line = rest_of(frame.f_code, frame.f_lasti)
+        if line is not None:
+            look(tracker, frame, line)
+
+
 def _only_asks(load: dis.Instruction, after: dis.Instruction | None) -> bool:
     """Whether a local is loaded for an attribute that no list, dictionary or the like has."""
     return (
@@ -130,10 +206,19 @@ def _only_asks(load: dis.Instruction, after: dis.Instruction | None) -> bool:
     )
 
 
+def _is_unseen(frame: FrameType) -> bool:
+    """Whether it matters here: not before an object is shared, nor in a dataclass' own code."""
+    code = frame.f_code
+    plain = code.co_name not in _BIRTHS and code.co_filename != "<string>"
+    return plain and not in_own_code(frame)
+
+
 def look(tracker: Tracker, frame: FrameType, line: Line) -> None:
     """Note what a line is about to do."""
     file = frame.f_code.co_filename
     local = frame.f_locals
+    if line.unseen and _is_unseen(frame):
+        tracker.notes.update(f"{what}, which passes by what we see" for what in line.unseen)
     for name in line.local_loads:
         tracker.see_held(local.get(name), frame, line.parts(name))
     for name in line.closure_loads:
@@ -176,6 +261,7 @@ if sys.version_info >= (3, 12):
             return None
 
         monitoring.use_tool_id(tool, "aiopde.testing")
+        tracker.look_on = look_on
         try:
             monitoring.register_callback(tool, monitoring.events.LINE, see_line)
             monitoring.set_events(tool, monitoring.events.LINE)
@@ -210,6 +296,7 @@ else:  # pragma: no cover  coverage is measured on a newer Python; here it would
             return see_line
 
         sys.settrace(see_call)
+        tracker.look_on = look_on
         try:
             yield
         finally:

@@ -214,12 +214,12 @@ class TestAlarm:
         assert reduced.schedules < 90
 
 
-_MODULE = SimpleNamespace(value=0)
 _hidden_source = """
+class box: value = 0
 async def read(): return box.value
 async def write(value): box.value = value
 """
-_hidden: dict[str, Any] = {"box": _MODULE}
+_hidden: dict[str, Any] = {}
 exec(compile(_hidden_source, "<frozen elsewhere>", "exec"), _hidden)
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast, final
 
 from ._containers import (
     LENGTH,
@@ -128,6 +128,9 @@ class Tracker:
         self.look_on: Callable[[Tracker, FrameType], None] | None = None
         """What looks at a line of the program that waits, when it goes on."""
         self._waiting: dict[Lane, list[FrameType]] = {}
+        self.look_at_classes: Callable[[], set[str]] = set
+        """Tells what of the program's classes has changed unseen; asked in the first execution."""
+        self._executions = 0
 
     @property
     def tracker(self) -> Tracker:
@@ -138,6 +141,7 @@ class Tracker:
 
     def begin(self, run: Run) -> None:
         """Forget the execution before."""
+        self._executions += 1
         self._run = run
         self._insight = run.backend
         self.events = []
@@ -176,6 +180,8 @@ class Tracker:
         event = self._event
         assert event is not None
         self.accesses = None
+        if self._executions == 1:
+            self.notes |= self.look_at_classes()
         self._compare(event.accesses)
         event.place = f"{lane.name} step {self._steps[lane]}: {self._place(lane, over)}"
         if over:
@@ -362,7 +368,7 @@ class Tracker:
             for use in uses or (None,):
                 self._see(value, key, self.accesses, self._part(value, use, frame))
         elif type(value) is tuple:
-            for inner in value:
+            for inner in cast("Any", value):
                 self.see_held(inner, frame, None, name)
         elif is_opaque(value) and not in_own_code(frame):
             self._see_opaque(value, self._event.lane)
@@ -463,7 +469,7 @@ class Tracker:
             part = self._part(value, use_at(frame, field), frame)
             self._see(value, key, self.accesses, part)
         elif type(value) is tuple:
-            for inner in value:
+            for inner in cast("Any", value):
                 self.see_value(thing, field, inner, frame)
         elif is_opaque(value) and not in_own_code(frame):
             self._see_opaque(value, self._event.lane)
@@ -508,7 +514,9 @@ class Tracker:
     def _see_inner(self, value: Any, key: int) -> None:
         """Compare what a container or tuple has in it, too; all of one have one name."""
         name, field = self._labels[key]
-        for inner in value if type(value) is tuple else self._containers[id(value)][2]:
+        held: object = value
+        insides: Any = value if isinstance(held, tuple) else self._containers[id(value)][2]
+        for inner in insides:
             if type(inner) is tuple:
                 self._see_inner(inner, key)
             elif is_container(inner):

@@ -17,7 +17,7 @@ from types import MemberDescriptorType, ModuleType, SimpleNamespace, WrapperDesc
 from typing import TYPE_CHECKING, Any, TypeAlias, cast, final
 from weakref import WeakKeyDictionary
 
-from ._containers import Namespace
+from ._containers import Namespace, copy_of, is_container
 from ._stacks import is_library
 
 if TYPE_CHECKING:
@@ -99,13 +99,15 @@ def hooks(tracker: Tracker, also: Collection[type] = ()) -> Generator[None]:
                 _hook_init(group, tracker, undo)
                 _hook_wait(group, method, tracker, undo)
         _hook_class_statement(tracker, undo)
+        before = _of_classes()
+        tracker.look_at_classes = lambda: _changes(before, _of_classes())
         yield
     finally:
-        for cls, name, before in reversed(undo):
-            if before is _ABSENT:
+        for cls, name, value in reversed(undo):
+            if value is _ABSENT:
                 delattr(cls, name)
             else:
-                setattr(cls, name, before)
+                setattr(cls, name, value)
 
 
 def _replace_namespace(module: ModuleType, undo: Undo) -> None:
@@ -113,6 +115,26 @@ def _replace_namespace(module: ModuleType, undo: Undo) -> None:
     for name, value in list(vars(module).items()):
         if value is SimpleNamespace:
             _replace(module, name, Namespace, undo)
+
+
+def _of_classes() -> dict[tuple[type, str], tuple[object, list[Any] | None]]:
+    """Return the attributes that classes of the program have themselves, and what is in them."""
+    return {
+        (cls, name): (value, copy_of(value) if is_container(value) else None)
+        for cls in _own_classes()
+        for name, value in vars(cls).items()
+        if name[:2] != "__" and not hasattr(value, "__get__")
+    }
+
+
+def _changes(before: dict[Any, Any], now: dict[Any, Any]) -> set[str]:
+    """Say what changed: no hook of ours sees an attribute of a class being written."""
+    return {
+        f"{cls.__qualname__}.{name}, which belongs to the class: give it to an object"
+        for (cls, name), (value, inside) in now.items()
+        if (cls, name) in before
+        and (before[cls, name][0] is not value or before[cls, name][1] != inside)
+    }
 
 
 def _library_classes() -> Iterable[tuple[type, frozenset[str] | None]]:

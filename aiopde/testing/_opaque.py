@@ -60,11 +60,12 @@ def in_own_code(frame: FrameType) -> bool:
 
 def is_opaque(value: object) -> bool:
     """Whether something can change unseen: an iterator, a queue, an array, a view of memory."""
-    kind = type(value)
+    thing: Any = value
+    kind: type[Any] = thing.__class__
     if isinstance(value, ContextVar):
-        return _holds_what_changes(value)
+        return _holds_what_changes(thing)
     if isinstance(value, (BaseException, partial)):
-        return any(name[:2] != "__" for name in vars(value))
+        return any(name[:2] != "__" for name in value.__dict__)
     return not _harmless(kind)
 
 
@@ -73,7 +74,7 @@ def _holds_what_changes(variable: ContextVar[Any]) -> bool:
         inside = variable.get()
     except LookupError:
         return False
-    return is_container(inside) or not _harmless(type(inside))
+    return is_container(inside) or not _harmless(inside.__class__)
 
 
 def _harmless(kind: type) -> bool:

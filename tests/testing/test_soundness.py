@@ -129,8 +129,13 @@ def fill(queue: Any, size: int) -> None:
         queue.put(1)
 
 
-def put_in_vars(box: Any, value: int) -> None:
-    attributes: Any = vars(box)
+def get_of_vars(box: Box) -> int:
+    attributes: dict[str, int] = vars(box)
+    return attributes["n"]
+
+
+def put_in_vars(box: Box, value: int) -> None:
+    attributes: dict[str, int] = vars(box)
     attributes["n"] = value
 
 
@@ -163,7 +168,7 @@ OPAQUE: dict[str, Shared] = {
         lambda o: o.get()[0],
         lambda o, v: o.get().__setitem__(0, v),
     ),
-    "vars()": (Box, lambda o: vars(o)["n"], put_in_vars),
+    "vars()": (Box, get_of_vars, put_in_vars),
     "__dict__": (Box, lambda o: o.__dict__["n"], lambda o, v: o.__dict__.__setitem__("n", v)),
     "object.__setattr__()": (Box, lambda o: o.n, lambda o, v: object.__setattr__(o, "n", v)),
     "globals()": (
@@ -201,3 +206,27 @@ def test_containers_in_others(what: str) -> None:
     outcomes, result = searched(shares(*NESTED[what]))
     assert result.verdict == "exhaustive"
     assert set(result.outcomes) == outcomes
+
+
+class Counted:
+    count = 0
+
+
+async def counts_in_the_class() -> object:
+    Counted.count = 0
+
+    async def add() -> None:
+        count = Counted.count
+        await checkpoint()
+        Counted.count = count + 1
+
+    await both(add, add)
+    return Counted.count
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_what_changes_in_a_class_is_told(backend: Any) -> None:
+    """No hook sees it, so the space is not said to be exhausted, and the note says why."""
+    _, result = searched(counts_in_the_class, backend)
+    assert result.verdict == "bounded (not every access can be seen)"
+    assert any("Counted.count, which belongs to the class" in note for note in result.notes)

@@ -49,7 +49,7 @@ _HARMLESS: Final = (
 )
 _SEEN: Final = frozenset(("_asyncio", "asyncio", "trio", "anyio", "uvloop", "outcome", "sniffio"))
 """Packages whose objects are hooked, or are the loop's own."""
-_TOOLS: Final = frozenset(("_pytest", "pluggy", "typing", "aiopde"))
+_TOOLS: Final = frozenset(("_pytest", "dis", "pluggy", "typing", "aiopde"))
 _KINDS: dict[type, bool] = {}
 
 

@@ -120,7 +120,6 @@ class Tracker:
         self._groups: dict[Lane, list[object]] = {}
         self._opaque: dict[int, tuple[object, set[str]]] = {}
         """What changes without our seeing it, and who has it at hand."""
-        self._everything: list[Event] = []
         self._reads: list[Accesses] = []
         self._jumped = 0
         """How many steps there were when the clock last jumped."""
@@ -370,10 +369,13 @@ class Tracker:
         elif type(value) is tuple:
             for inner in cast("Any", value):
                 self.see_held(inner, frame, None, name)
-        elif is_opaque(value) and not in_own_code(frame):
-            self._see_opaque(value, self._event.lane)
+        else:
+            self._see_opaque(value, frame, self._event.lane)
 
-    def _see_opaque(self, value: object, lane: Lane) -> None:
+    def _see_opaque(self, value: object, frame: FrameType, lane: Lane) -> None:
+        """Note that a task has something at hand that may change unseen, if it is such a thing."""
+        if not is_opaque(value) or in_own_code(frame):
+            return
         holders = self._opaque.setdefault(id(value), (value, set()))[1]
         holders.add(lane.name)
         if len(holders) > 1:
@@ -471,8 +473,8 @@ class Tracker:
         elif type(value) is tuple:
             for inner in cast("Any", value):
                 self.see_value(thing, field, inner, frame)
-        elif is_opaque(value) and not in_own_code(frame):
-            self._see_opaque(value, self._event.lane)
+        else:
+            self._see_opaque(value, frame, self._event.lane)
 
     def _part(self, value: object, use: Use | None, frame: FrameType) -> Hashable:
         """Return the name of the only part that is asked for; None if it may be any."""

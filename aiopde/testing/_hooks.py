@@ -12,7 +12,7 @@ import os
 import sys
 from contextlib import contextmanager
 from enum import Enum
-from functools import cache, wraps
+from functools import cache, partial, wraps
 from types import MemberDescriptorType, ModuleType, SimpleNamespace, WrapperDescriptorType
 from typing import TYPE_CHECKING, Any, TypeAlias, cast, final
 from weakref import WeakKeyDictionary
@@ -82,7 +82,8 @@ def hooks(tracker: Tracker, also: Collection[type] = ()) -> Generator[None]:
     """See every access to an attribute that counts, and tell the tracker."""
     undo: Undo = []
     try:
-        for own in _own_classes():
+        classes = _own_classes()
+        for own in classes:
             try:
                 _hook_class(own, tracker, undo, None)
             except TypeError:  # its metaclass is in the way
@@ -99,8 +100,7 @@ def hooks(tracker: Tracker, also: Collection[type] = ()) -> Generator[None]:
                 _hook_init(group, tracker, undo)
                 _hook_wait(group, method, tracker, undo)
         _hook_class_statement(tracker, undo)
-        before = _of_classes()
-        tracker.look_at_classes = lambda: _changes(before, _of_classes())
+        tracker.look_at_classes = partial(_changes, _of_classes(classes))
         yield
     finally:
         for cls, name, value in reversed(undo):
@@ -117,23 +117,26 @@ def _replace_namespace(module: ModuleType, undo: Undo) -> None:
             _replace(module, name, Namespace, undo)
 
 
-def _of_classes() -> dict[tuple[type, str], tuple[object, list[Any] | None]]:
-    """Return the attributes that classes of the program have themselves, and what is in them."""
-    return {
-        (cls, name): (value, copy_of(value) if is_container(value) else None)
-        for cls in _own_classes()
+def _of_classes(classes: list[type]) -> list[tuple[type, str, object, list[Any] | None]]:
+    """Return the attributes that classes have themselves, and what is in them."""
+    return [
+        (cls, name, value, _inside(value))
+        for cls in classes
         for name, value in vars(cls).items()
         if name[:2] != "__" and not hasattr(value, "__get__")
-    }
+    ]
 
 
-def _changes(before: dict[Any, Any], now: dict[Any, Any]) -> set[str]:
+def _inside(value: object) -> list[Any] | None:
+    return copy_of(value) if is_container(value) else None
+
+
+def _changes(before: list[tuple[type, str, object, list[Any] | None]]) -> set[str]:
     """Say what changed: no hook of ours sees an attribute of a class being written."""
     return {
         f"{cls.__qualname__}.{name}, which belongs to the class: give it to an object"
-        for (cls, name), (value, inside) in now.items()
-        if (cls, name) in before
-        and (before[cls, name][0] is not value or before[cls, name][1] != inside)
+        for cls, name, value, inside in before
+        if name in vars(cls) and (vars(cls)[name] is not value or _inside(value) != inside)
     }
 
 

@@ -15,7 +15,6 @@ import io
 import sys
 from contextlib import contextmanager
 from functools import cache
-from itertools import zip_longest
 from types import BuiltinFunctionType, FunctionType, ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -136,14 +135,20 @@ def _is_back_door(instructions: list[dis.Instruction], number: int) -> bool:
 def lines_of(code: CodeType) -> dict[int, Line]:
     """Return what the lines of a function do with variables."""
     lines: dict[int, Line] = {}
-    line = code.co_firstlineno
     instructions = list(dis.get_instructions(code))
-    for number, (instruction, after) in enumerate(zip_longest(instructions, instructions[1:])):
-        if instruction.positions is not None and instruction.positions.lineno is not None:
-            line = instruction.positions.lineno
-        if not _only_asks(instruction, after):
+    for number, line in enumerate(_lines(code, instructions)):
+        if not _only_asks(instructions, number):
             lines.setdefault(line, Line()).add(instructions, number)
     return {number: line for number, line in lines.items() if line.matters}
+
+
+def _lines(code: CodeType, instructions: list[dis.Instruction]) -> list[int]:
+    """Return the line of each instruction; one that has none is of that before."""
+    lines = [code.co_firstlineno]
+    for instruction in instructions:
+        at = None if instruction.positions is None else instruction.positions.lineno
+        lines.append(lines[-1] if at is None else at)
+    return lines[1:]
 
 
 _RESTS: Final[dict[tuple[int, int], tuple[CodeType, Line | None]]] = {}
@@ -164,22 +169,17 @@ def rest_of(code: CodeType, last: int) -> Line | None:
 
 def _rest_of(code: CodeType, last: int) -> Line | None:
     instructions = list(dis.get_instructions(code))
-    here = None
-    numbers: list[int] = []
-    for number, instruction in enumerate(instructions):
-        if instruction.positions is not None and instruction.positions.lineno is not None:
-            here = instruction.positions.lineno
-        if here == _line_at(code, last):
-            numbers.append(number)
+    here = _line_at(code, last)
+    lines = enumerate(_lines(code, instructions))
+    numbers = [number for number, line in lines if line == here]
     left = [number for number in numbers if instructions[number].offset > last]
     if any(instructions[number].opname == "JUMP_BACKWARD" for number in left):
         left = numbers  # a loop in one line
-    line = Line()
+    rest = Line()
     for number in left:
-        after = instructions[number + 1] if number + 1 < len(instructions) else None
-        if not _only_asks(instructions[number], after):
-            line.add(instructions, number)
-    return line if line.matters else None
+        if not _only_asks(instructions, number):
+            rest.add(instructions, number)
+    return rest if rest.matters else None
 
 
 def _line_at(code: CodeType, offset: int) -> int | None:
@@ -195,14 +195,15 @@ def look_on(tracker: Tracker, frame: FrameType) -> None:
             look(tracker, frame, line)
 
 
-def _only_asks(load: dis.Instruction, after: dis.Instruction | None) -> bool:
+def _only_asks(instructions: list[dis.Instruction], number: int) -> bool:
     """Whether a local is loaded for an attribute that no list, dictionary or the like has."""
-    return (
-        load.opname.startswith("LOAD_FAST")
-        and isinstance(load.argval, str)
-        and after is not None
-        and after.opname in ("LOAD_ATTR", "LOAD_METHOD", "STORE_ATTR")
+    load = instructions[number]
+    if not load.opname.startswith("LOAD_FAST") or not isinstance(load.argval, str):
+        return False
+    return any(
+        after.opname in ("LOAD_ATTR", "LOAD_METHOD", "STORE_ATTR")
         and after.argval not in _OF_CONTAINERS
+        for after in instructions[number + 1 : number + 2]
     )
 
 

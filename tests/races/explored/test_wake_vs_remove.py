@@ -10,12 +10,15 @@ from anyio.lowlevel import checkpoint
 from ._play import everyone, exhaust
 
 if TYPE_CHECKING:
-    from aiopde import File
+    from collections.abc import Awaitable, Callable
+
+    from aiopde import File, ProcDirEntry, ProcFile
 
     from ._play import Play
 
 
-async def wait_wake_and_remove(p: Play) -> None:
+async def mailbox(p: Play) -> tuple[ProcDirEntry, ProcFile, Callable[[], Awaitable[None]]]:
+    """Make an entry whose reads wait for a queue; return what wakes them, too."""
     queue = p.package.WaitQueue()
     ready: list[bool] = []
 
@@ -29,27 +32,18 @@ async def wait_wake_and_remove(p: Play) -> None:
         queue.wake_up()
 
     entry = p.know(p.proc.create("x", p.package.ProcOps(read=read)))
-    file = await p.open(entry)
+    return entry, await p.open(entry), wake
+
+
+async def wait_wake_and_remove(p: Play) -> None:
+    entry, file, wake = await mailbox(p)
     p.start("reader", file.read, 5)
     p.start("remover", p.remove, entry)
     p.start("waker", wake)
 
 
 async def two_wait_and_wake(p: Play) -> None:
-    queue = p.package.WaitQueue()
-    ready: list[bool] = []
-
-    async def read(file: File, size: int, pos: int) -> bytes:
-        await file.wait_event(queue, lambda: ready)
-        return b"ready"
-
-    async def wake() -> None:
-        await checkpoint()
-        ready.append(True)
-        queue.wake_up()
-
-    entry = p.know(p.proc.create("x", p.package.ProcOps(read=read)))
-    file = await p.open(entry)
+    _, file, wake = await mailbox(p)
     p.start("first", file.pread, 5, 0)
     p.start("second", file.pread, 5, 0)
     p.start("waker", wake)

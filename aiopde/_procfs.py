@@ -1035,16 +1035,16 @@ def check_seconds(name: str, seconds: Any) -> None:
         raise ValueError(msg)
 
 
-def _file_mode(name: str, mode: Any) -> int:
-    if isinstance(mode, int):
-        mode &= ~stat.S_IFREG
-    return stat.S_IFREG | _permissions(name, mode, 0o444)
+def _file_mode(name: str, mode: int) -> int:
+    return stat.S_IFREG | _permissions(name, mode, 0o444, stat.S_IFREG)
 
 
-def _permissions(name: str, mode: Any, default: int) -> int:
+def _permissions(name: str, mode: Any, default: int, kind: int = 0) -> int:
+    """Check permission bits, which those of *kind* may be added to; 0 stands for *default*."""
     if not isinstance(mode, int):
         msg = f"mode is an int of permission bits, as 0o644, not {mode!r:.60}"
         raise TypeError(msg)
+    mode &= ~kind
     if not 0 <= mode <= PERMISSIONS:
         raise error(EINVAL, name, f"mode {mode:#o} is more than permission bits")
     return mode or default

@@ -237,3 +237,12 @@ def _reduce(met: Met, executions: list[Execution]) -> Search:
             explorer.plan(order, execution)
             if not explorer.advance():
                 return ""
+
+
+def search_that_fails() -> Any:
+    """A strategy with a mistake in it."""
+
+    def choose(ready: object, last: object) -> Any:
+        raise LookupError("mine")
+
+    yield Plan(choose)

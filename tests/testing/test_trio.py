@@ -11,12 +11,12 @@ import trio.testing
 from anyio.lowlevel import checkpoint
 
 from aiopde.testing import _selfcheck, explore
-from aiopde.testing._execution import Plan, Settings
+from aiopde.testing._execution import Settings
 from aiopde.testing._footprint import Tracker
 from aiopde.testing._strategies import fifo
 from aiopde.testing._trio import Driver, Shuffle
 from aiopde.testing._turnstile import TurnstileDriver
-from tests.testing._programs import with_trio
+from tests.testing._programs import search_that_fails, with_trio
 
 if TYPE_CHECKING:
     from aiopde.testing import Race
@@ -148,15 +148,8 @@ def test_what_is_left_behind() -> None:
 
 def test_an_error_of_the_search() -> None:
     """What a strategy of the user raises comes out, through trio's hook, which would hide it."""
-
-    def search() -> Any:
-        def choose(ready: object, last: object) -> Any:
-            raise LookupError("mine")
-
-        yield Plan(choose)
-
     with pytest.raises(LookupError, match="mine"):
-        explore(with_trio(2, 1), backend="trio", strategy=search())
+        explore(with_trio(2, 1), backend="trio", strategy=search_that_fails())
 
 
 def test_an_error_of_trio(monkeypatch: pytest.MonkeyPatch) -> None:

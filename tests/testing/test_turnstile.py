@@ -13,7 +13,7 @@ from aiopde.testing import explore
 from aiopde.testing._selfcheck import trio_driver
 from aiopde.testing._trio import Driver
 from tests.testing._guard import MUTANTS, race_of
-from tests.testing._programs import scenario_of, with_anyio
+from tests.testing._programs import scenario_of, search_that_fails, with_anyio
 from tests.testing._scenarios import heeds_nothing
 
 if TYPE_CHECKING:
@@ -123,17 +123,8 @@ def test_code_that_heeds_nothing() -> None:
 
 def test_an_error_of_the_search() -> None:
     """What a strategy of the user raises is not taken for the program's failure."""
-
-    def search() -> Any:
-        from aiopde.testing._execution import Plan
-
-        def choose(ready: object, last: object) -> Any:
-            raise LookupError("mine")
-
-        yield Plan(choose)
-
     with pytest.raises(LookupError, match="mine"):
-        explore(with_anyio(2, 1), backend="trio", strategy=search())
+        explore(with_anyio(2, 1), backend="trio", strategy=search_that_fails())
 
 
 def test_the_same_space_of_a_program() -> None:

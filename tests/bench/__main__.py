@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import math
 import pkgutil
 import platform
 import sys
@@ -24,7 +25,7 @@ from typing import Final
 
 import tests.bench
 
-from ._measure import BACKENDS, FULL, SHORT, Result, Row, curves, rows
+from ._measure import BACKENDS, FULL, SHORT, Effort, Result, Row, curves, rows
 from ._report import draw, table
 from ._soak import soak
 
@@ -34,9 +35,7 @@ _WIDTH: Final = 54
 def main() -> int:
     options = _options()
     if options.report:
-        print(table(options.report))
-        draw(options.report)
-        return 0
+        return _report(options.report)
     if options.names == ["soak"]:
         return soak(options.seconds, options.backend or list(BACKENDS))
     chosen = _chosen(options.names)
@@ -46,20 +45,43 @@ def main() -> int:
         return 0
     effort = SHORT if options.short else FULL
     results: list[Result] = []
+    lacking: set[str] = set()
     began = time.perf_counter()
     print(f"{'':{_WIDTH}} {'loop':8} {'measured':>9}  {'middle half':16} target")
     for each in chosen:
         for backend in options.backend or each.backends:
             if backend in each.backends:
-                found = each.run(backend, effort)
-                results += found
-                for result in found:
-                    print(_line(result), flush=True)
+                results += _measure(each, backend, effort, lacking)
     missed = [result for result in results if not result.met]
     print(f"{len(results)} figures in {time.perf_counter() - began:.0f} s, {len(missed)} missed")
     if options.json:
         _write(options.json, results)
-    return 1 if missed else 0
+    return 1 if missed or lacking else 0
+
+
+def _measure(row: Row, backend: str, effort: Effort, lacking: set[str]) -> list[Result]:
+    """Measure one row, and print it; what is not installed is no reason to lose the others."""
+    try:
+        found = row.run(backend, effort)
+    except ModuleNotFoundError as exc:
+        if row.name not in lacking:
+            print(f"{row.name}: {exc}; pip install --group bench (pip 25.1 or later)")
+        lacking.add(row.name)
+        return []
+    for result in found:
+        print(_line(result), flush=True)
+    return found
+
+
+def _report(path: Path) -> int:
+    try:
+        print(table(path))
+        draw(path)
+    except (OSError, ValueError, KeyError, TypeError) as exc:
+        sys.exit(f"--report wants a file that --json has written: {path}: {exc!r}")
+    except ModuleNotFoundError as exc:
+        sys.exit(f"no pictures were made: {exc}; pip install --group bench (pip 25.1 or later)")
+    return 0
 
 
 def _options() -> argparse.Namespace:
@@ -70,8 +92,19 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--short", action="store_true")
     parser.add_argument("--list", action="store_true")
     parser.add_argument("--report", type=Path, metavar="FILE")
-    parser.add_argument("--seconds", type=float, default=600)
-    return parser.parse_args()
+    parser.add_argument("--seconds", type=float, metavar="N", help="of soak, for each loop")
+    options = parser.parse_args()
+    if "soak" in options.names and len(options.names) > 1:
+        parser.error("soak goes alone: it is no row, and runs for as long as --seconds says")
+    if options.seconds is None:
+        options.seconds = 600.0
+    elif options.names != ["soak"]:
+        parser.error("--seconds is for soak; a row takes as long as it takes, or --short")
+    if not 0 < options.seconds < math.inf:
+        parser.error(f"--seconds must be more than 0, not {options.seconds:g}")
+    if options.json and not options.json.parent.is_dir():
+        parser.error(f"--json {options.json}: there is no directory {options.json.parent}")
+    return options
 
 
 def _chosen(names: list[str]) -> list[Row]:

@@ -97,17 +97,35 @@ async def last_call_out(bench: Bench) -> None:
     bench.ratio(what, removals, pings, at_most=1.2)
 
 
+class Wrapped:
+    """What any call costs that has a frame of its own around the handler."""
+
+    def __init__(self, gate: Gate) -> None:
+        self.gate = gate
+
+    async def read(self, file: object, size: int, pos: int) -> bytes:
+        return await self.gate.read(file, size, pos)
+
+
 @row()
 async def drain(bench: Bench) -> None:
-    async def bare(count: int) -> float:
-        gate, began = Gate(), 0.0
+    async def unguarded(count: int, gate: Gate, read: Any) -> float:
+        began = 0.0
         async with anyio.create_task_group() as tg:
             for _ in range(count):
-                tg.start_soon(gate.read, None, 4096, 0)
+                tg.start_soon(read, None, 4096, 0)
             await settle()
             began = time.process_time()
             gate.event.set()
         return time.process_time() - began
+
+    async def bare(count: int) -> float:
+        gate = Gate()
+        return await unguarded(count, gate, gate.read)
+
+    async def wrapped(count: int) -> float:
+        gate = Gate()
+        return await unguarded(count, gate, Wrapped(gate).read)
 
     async def guarded(count: int) -> float:
         gate, began = Gate(), 0.0
@@ -127,11 +145,14 @@ async def drain(bench: Bench) -> None:
     for count in (1_000, 10_000, 100_000):
         count = bench.size(count)
         base: Times = []
+        frame: Times = []
         took: Times = []
-        for _ in range(3 if count > 10_000 else 7):
+        for _ in range(5 if count > 10_000 else 15):
             base.append(await without_gc(bare, count))
+            frame.append(await without_gc(wrapped, count))
             took.append(await without_gc(guarded, count))
         bench.ratio(f"drain of {count:,} readers ÷ unguarded", took, base, at_most=1.1)
+        bench.ratio("… ÷ the same with an empty frame around it", took, frame)
 
 
 async def without_gc(measure: Any, count: int) -> float:

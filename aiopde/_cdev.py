@@ -13,21 +13,22 @@ from anyio.lowlevel import checkpoint
 from ._credentials import MAY_READ, MAY_WRITE, ROOT
 from ._entry import ProcDirEntry, ProcRoot
 from ._errors import error
-from ._file import readable, writable
+from ._flags import readable, writable
 from ._inum import InodeNumbers
 from ._module import Module, ModuleState
 from ._namei import check_name, check_path
 from ._open import open_entry
 from ._ops import PARAMETERS, ProcOps
-from ._procfs import find_owner
+from ._owner import find_owner
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from ._credentials import Credentials
-    from ._entry import Checkpoint, Owners
+    from ._entry import Checkpoint
     from ._file import ProcFile
     from ._holders import Holder
+    from ._owner import Owners
 
     Handler = Callable[..., Any]
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ._inum import InodeNumbers
     from ._open_file import File
     from ._ops import ProcOps
+    from ._owner import Owners
 
     # In the class below, `type` is the type of an entry.
     ExceptionType = type[BaseException]
@@ -51,27 +52,6 @@ class EntryStatistics(UseCountStatistics):
     refused, some are still inside); ``"releasing"`` (none is inside, files are being released);
     ``"gone"``.
     """
-
-
-class Owner(Protocol):
-    """Who wants to know what its code registers: a module."""
-
-    def add(self, entry: ProcDirEntry) -> None:
-        """Note an entry that was registered."""
-        ...
-
-    @property
-    def going(self) -> bool:
-        """Whether it is on its way out: what it waits for then must not fail."""
-        ...
-
-
-class Owners(Protocol):
-    """Who knows to whom entries belong (a Kernel)."""
-
-    def owner_of(self, entry: ProcDirEntry) -> Owner | None:
-        """Find out whose an entry is, and so whose code its handlers are."""
-        ...
 
 
 class Observer(Protocol):

@@ -15,6 +15,7 @@ from anyio.lowlevel import checkpoint
 
 from ._credentials import ROOT
 from ._errors import bad_file, error
+from ._flags import readable, writable
 from ._open_file import CLOSED, DEFAULT_POLLMASK, MAX_RW_COUNT, File, check_size
 from ._trace import sinks
 from ._wait import Wakeup
@@ -695,16 +696,6 @@ def as_bytes(data: Any) -> bytes:
         msg = "write wants bytes, not str: pass text.encode(), or use write_text()"
         raise TypeError(msg)
     return data if type(data) is bytes else memoryview(data).tobytes()
-
-
-def readable(flags: int) -> bool:
-    """Tell whether a file opened with *flags* may be read."""
-    return flags & os.O_ACCMODE in {os.O_RDONLY, os.O_RDWR}
-
-
-def writable(flags: int) -> bool:
-    """Tell whether a file opened with *flags* may be written."""
-    return flags & os.O_ACCMODE in {os.O_WRONLY, os.O_RDWR}
 
 
 def _split(data: bytes, sizes: list[int]) -> list[bytes]:

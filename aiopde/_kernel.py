@@ -16,10 +16,10 @@ from ._cdev import DevFS
 from ._errors import error
 from ._kmod import MODULE_NAME_LEN, Source
 from ._module import EXIT, Module, ModuleState, Stepped, Turn, UseAfterFreeError, switch
-from ._procfs import ProcFS, check_seconds
+from ._procfs import ProcFS
 from ._trace import emit, logger, sinks
 from ._unload import UnloadWatch
-from ._watch import RemovalTimeoutError
+from ._watch import RemovalTimeoutError, check_seconds
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable, Mapping
@@ -137,7 +137,7 @@ class Kernel:
             if module.state is ModuleState.LIVE:
                 self._begin_unload(module)
             try:
-                await self._wait_gone(module, self.proc._grace)
+                await self._wait_gone(module, self.proc._reaper.grace)
             except RemovalTimeoutError as exc:
                 # The tree comes next, and tells who is inside; but not whose exit does not end.
                 if not module.holders():
@@ -531,14 +531,16 @@ class Kernel:
             emit("rmmod", module.name)
 
     async def _wait_unloaded(self, module: Module, grace: float | None = None) -> None:
-        await self._wait_gone(module, self.proc._grace if grace is None else grace)
+        await self._wait_gone(module, self.proc._reaper.grace if grace is None else grace)
         if module.errors:
             self._failed.remove(module)
             msg = f"the module {module.name!r} is unloaded, and some of its code failed"
             raise ExceptionGroup(msg, module.errors)
 
     async def _wait_gone(self, module: Module, grace: float | None) -> None:
-        watch = UnloadWatch(module, grace=grace, hung_task_timeout=self.proc._hung_task_timeout)
+        watch = UnloadWatch(
+            module, grace=grace, hung_task_timeout=self.proc._reaper.hung_task_timeout
+        )
         await watch.wait(module.gone)
 
     # -- another version ------------------------------------------------------------------------

@@ -17,7 +17,8 @@ from ._entry import GONE
 from ._errors import error
 from ._holders import holders, own_sites, running_handler, standing
 from ._ops import PARAMETERS
-from ._procfs import ProcFS, current_owner, owner_of
+from ._owner import current_owner, owner_of
+from ._procfs import ProcFS
 from ._watch import cancel_calls
 
 if TYPE_CHECKING:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import stat
-from errno import EINVAL, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR
+from errno import EEXIST, EINVAL, EISDIR, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR
 from typing import TYPE_CHECKING, Final
 
-from ._credentials import MAY_EXEC
+from ._credentials import MAY_EXEC, MAY_WRITE
 from ._errors import error
+from ._flags import wanted
 
 if TYPE_CHECKING:
     from ._credentials import Credentials
@@ -94,6 +95,21 @@ def step(here: ProcDirEntry, name: str, cred: Credentials) -> ProcDirEntry:
     if child is None or child.removing:
         raise error(ENOENT, f"{here.path}/{name}")
     return child
+
+
+def may_open(entry: ProcDirEntry, flags: int, cred: Credentials) -> None:
+    """Check what the VFS checks before procfs is asked (``may_open``, ``do_open``)."""
+    if flags & os.O_DIRECTORY and not entry.is_dir():
+        raise error(ENOTDIR, entry.path)
+    if flags & os.O_PATH:  # with which most others do not count
+        return
+    if flags & os.O_CREAT and flags & os.O_EXCL:
+        raise error(EEXIST, entry.path)
+    if stat.S_ISLNK(entry.type):
+        raise error(ELOOP, entry.path, "a symlink, and the flags say not to follow it")
+    if entry.is_dir() and (wanted(flags) & MAY_WRITE or flags & os.O_CREAT):
+        raise error(EISDIR, entry.path)
+    entry.check(cred, wanted(flags))
 
 
 def locate(root: ProcRoot, path: str, parent: ProcDirEntry | None) -> tuple[ProcDirEntry, str]:

@@ -10,7 +10,8 @@ import anyio
 
 from ._directory import Directory, Path
 from ._errors import error
-from ._file import ProcFile, new_descriptor, readable, writable
+from ._file import ProcFile, new_descriptor
+from ._flags import readable, writable
 from ._open_file import MAX_RW_COUNT, File, new_file, refuse
 from ._ops import NO_OPS
 from ._trace import emit, sinks, switches

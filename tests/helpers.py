@@ -280,3 +280,28 @@ def failing(exc: BaseException, *names: str) -> ProcOps:
 
     handlers: dict[str, Any] = dict.fromkeys(names, fail)
     return ProcOps(**handlers)
+
+
+class Busy:
+    """An entry with a reader inside, who stays until it may go."""
+
+    def __init__(self, proc: ProcFS, name: str, parent: ProcDirEntry | None = None) -> None:
+        self.handlers = Handlers()
+        ops = self.handlers.ops("open", "read", "release")
+        self.proc = proc
+        self.entry = proc.create(name, ops, parent=parent)
+        self.log = self.handlers.log
+
+    async def enter(self, tg: TaskGroup) -> None:
+        self.handlers.hold_up("read")
+        self.file = await self.proc.open(self.entry)
+        self.reader = await start(tg, self.file.read)
+
+    async def leave(self) -> None:
+        self.handlers.let_go("read")
+        await all_blocked()
+        assert self.reader.result == b"content"
+
+    @property
+    def released(self) -> bool:
+        return "release 1" in self.log

@@ -263,13 +263,13 @@ MUTANTS: Final = (
     ),
     Mutant(
         "open: a quick one is not shut when it comes too late",
-        "_procfs.py",
+        "_vfs.py",
         "                    file.kill()\n                    entry.late_out()\n",
         "                    entry.late_out()\n",
     ),
     Mutant(
         "read_bytes: a quick one wakes nobody",
-        "_procfs.py",
+        "_vfs.py",
         "            entry._in_use = left = entry._in_use - 1\n            if left < 0:\n"
         "                entry.late_out()\n\n    async def read_text",
         "            entry._in_use -= 1\n\n    async def read_text",
@@ -344,7 +344,7 @@ MUTANTS: Final = (
     Mutant(
         "loser: returns early",
         "_procfs.py",
-        "            await self._watch(removal, grace).wait(removal.event(entry))\n",
+        "            await self._reaper.watch(removal, grace).wait(removal.event(entry))\n",
         "            await checkpoint()\n",
     ),
     Mutant(
@@ -355,30 +355,31 @@ MUTANTS: Final = (
     ),
     Mutant(
         "remover: cancelled, it leaves the rest undone",
-        "_procfs.py",
+        "_reaper.py",
         "            if not removal.done:\n"
-        "                self._hand_over(removal)\n            raise\n",
+        "                self.hand_over(removal)\n            raise\n",
         "            raise\n",
     ),
     Mutant(
         "remover: an await before the unlinking",
         "_procfs.py",
-        "            removal = self._begin(entry, removable(entry))\n"
-        "            await self._complete(removal, grace)\n",
+        "            removal = self._reaper.begin(entry, removable(entry))\n"
+        "            await self._reaper.complete(removal, grace)\n",
         "            await checkpoint()\n"
-        "            removal = self._begin(entry, removable(entry))\n"
-        "            await self._complete(removal, grace)\n",
+        "            removal = self._reaper.begin(entry, removable(entry))\n"
+        "            await self._reaper.complete(removal, grace)\n",
     ),
     Mutant(
         "by name: an older removal is joined",
-        "_procfs.py",
-        "        for removal in reversed(self._removals):\n",
-        "        for removal in self._removals:\n",
+        "_reaper.py",
+        "        for removal in reversed(self.removals):\n",
+        "        for removal in self.removals:\n",
     ),
     Mutant(
         "exit: forgets what was created below what is gone",
         "_procfs.py",
-        "            removals += [self._begin(child, subtree(child)) for child in gone.children]\n",
+        "            removals += [self._reaper.begin(child, subtree(child))"
+        " for child in gone.children]\n",
         "            pass\n",
     ),
     # -- waiting
@@ -449,18 +450,18 @@ MUTANTS: Final = (
     ),
     Mutant(
         "remover: cancelled, it lets the entry live again",
-        "_procfs.py",
+        "_reaper.py",
         "            if not removal.done:\n"
-        "                self._hand_over(removal)\n            raise\n",
+        "                self.hand_over(removal)\n            raise\n",
         "            if not removal.done:\n"
         "                removal.root._in_use += 1 << 31\n"
-        "                self._hand_over(removal)\n            raise\n",
+        "                self.hand_over(removal)\n            raise\n",
     ),
     Mutant(
         "remover: handed over, it can be cancelled",
-        "_procfs.py",
+        "_reaper.py",
         "        scope = anyio.CancelScope(shield=True)\n        self._finishers",
-        "        scope = self._tasks.cancel_scope\n        self._finishers",
+        "        scope = self.tasks.cancel_scope\n        self._finishers",
     ),
     Mutant(
         "remover: by name, it looks again after a checkpoint",
@@ -588,7 +589,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "look-up: a quick one finds what is going",
-        "_procfs.py",
+        "_vfs.py",
         "            if child is None or child._in_use < 0:\n",
         "            if child is None:\n",
     ),

@@ -1302,7 +1302,7 @@ class TestRemoveSelf:
 
 
 async def all_blocked_and_remove(proc: ProcFS) -> None:
-    entry = next(iter(proc._removals)).root
+    entry = next(iter(proc._reaper.removals)).root
     await entry.remove()
 
 

@@ -71,7 +71,7 @@ def dying_entries(kernel: Kernel) -> list[ProcDirEntry]:
     """Find the roots of what is being removed, and every directory unlinked on the way down."""
     return [
         entry
-        for removal in kernel.proc._removals
+        for removal in kernel.proc._reaper.removals
         for entry in removal.remaining()
         if not entry.linked
     ]
@@ -172,7 +172,7 @@ def tell_why(kernel: Kernel, looks: Looks, name: str) -> list[Told]:
     path = _full_path(kernel, name)
     told += [
         _why_removal(removal, inside)
-        for removal in kernel.proc._removals
+        for removal in kernel.proc._reaper.removals
         # What a module removes as it goes, has been told with the module.
         if _concerns(removal, path) and not any(_owns(module, removal.root) for module in going)
     ]

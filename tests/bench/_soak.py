@@ -202,7 +202,7 @@ class Soak:
 
     async def _settle(self) -> None:
         """Wait for the removals that were left to the tree."""
-        while self.kernel.proc._removals:
+        while self.kernel.proc._reaper.removals:
             await checkpoint()
         self._gone.clear()
         self._must(not self._inside, "a call that never left")
@@ -213,7 +213,7 @@ class Soak:
         proc = self.kernel.proc
         tasks = len(anyio.get_running_tasks())
         entries = len(proc.listdir())
-        descriptors, removals = len(os.listdir("/dev/fd")), len(proc._removals)
+        descriptors, removals = len(os.listdir("/dev/fd")), len(proc._reaper.removals)
         blocks = sys.getallocatedblocks()
         return Sample(_resident(), blocks, tasks, descriptors, entries, removals)
 

@@ -1,104 +1,95 @@
-"""Tasks and futures of asyncio that tell a tracker who looks at them, and who ends them."""
+"""What asyncio and anyio tell of a task; what a run on asyncio asks."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, final
+
+import anyio
+import anyio._backends._asyncio  # before the hooks look for its classes
+
+from ._lane import MAIN
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Awaitable, Coroutine, Iterator
 
-    from ._footprint import Tracker
-
-
-class WatchedFuture(asyncio.Future[Any]):
-    """A future whose end is a write, and whose use is a read."""
-
-    def __init__(self, tracker: Tracker, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(loop=loop)
-        self._tracker = tracker
-        tracker.created(self)
-
-    def done(self) -> bool:
-        self._tracker.touch(self, "result", False)
-        return super().done()
-
-    def result(self) -> Any:
-        self._tracker.touch(self, "result", False)
-        return super().result()
-
-    def exception(self) -> BaseException | None:
-        self._tracker.touch(self, "result", False)
-        return super().exception()
-
-    def cancelled(self) -> bool:
-        self._tracker.touch(self, "result", False)
-        return super().cancelled()
-
-    def __await__(self) -> Generator[Any, None, Any]:
-        self._tracker.touch(self, "result", False)
-        return super().__await__()
-
-    def set_result(self, result: Any, /) -> None:
-        self._tracker.touch(self, "result", True)
-        super().set_result(result)
-
-    def set_exception(self, exception: Any, /) -> None:
-        self._tracker.touch(self, "result", True)
-        super().set_exception(exception)
-
-    def cancel(self, msg: Any | None = None) -> bool:
-        self._tracker.touch(self, "result", True)
-        return super().cancel(msg)
+    from ._lane import Lane
 
 
-class WatchedTask(asyncio.Task[Any]):
-    """A task whose end is a write, whose use is a read, and that knows its group."""
+@final
+class Tasks:
+    """Knows the tasks of a loop: a :class:`Backend`."""
 
-    def __init__(self, tracker: Tracker, coro: Any, **kwargs: Any) -> None:
-        self._tracker = tracker
-        self.group: Any = None
-        super().__init__(coro, **kwargs)
+    def __init__(self) -> None:
+        self._scopes: dict[Any, anyio.CancelScope] = {}
+        """What cancels a task, by its coroutine, where cancellation is a choice."""
 
-    def done(self) -> bool:
-        self._tracker.touch_task(self, "end", False)
-        return super().done()
+    def forget(self) -> None:
+        """Forget the execution before."""
+        self._scopes.clear()
 
-    def result(self) -> Any:
-        self._tracker.touch_task(self, "end", False)
-        return super().result()
+    def cancellable(self, coroutine: Any) -> Any:
+        """Return what a task is to run; if anyio manages it, in a scope of its own."""
+        if not _is_anyios(coroutine):
+            return coroutine
+        scope = anyio.CancelScope()
+        coroutine = _within(scope, coroutine)
+        self._scopes[coroutine] = scope
+        return coroutine
 
-    def exception(self) -> BaseException | None:
-        self._tracker.touch_task(self, "end", False)
-        return super().exception()
+    def is_over(self, task: Any) -> bool:
+        """Whether a task has ended."""
+        return task is None or task.done()
 
-    def cancelled(self) -> bool:
-        self._tracker.touch_task(self, "end", False)
-        return super().cancelled()
+    def coroutine(self, task: Any) -> Any:
+        """Return the outermost coroutine of a task."""
+        return task.get_coro()
 
-    def __await__(self) -> Generator[Any, None, Any]:
-        self._tracker.touch_task(self, "end", False)
-        return super().__await__()
+    def task_name(self, task: Any) -> str:
+        """Return the name a task was given, or its function's."""
+        name: str = task.get_name()
+        if name.startswith("Task-") and name[5:].isdecimal():
+            # What is awaited of an async generator is a coroutine without a name.
+            coroutine = task.get_coro()
+            name = getattr(coroutine, "__name__", None) or type(coroutine).__name__
+        return name
 
-    def add_done_callback(self, fn: Callable[[Any], object], /, *, context: Any = None) -> None:
-        group = _group_of(fn)
-        if group is None:
-            self._tracker.touch_task(self, "end", False)
+    def can_cancel(self, lane: Lane) -> None:
+        """Say what cancels a task: a scope, if anyio manages it, or the task itself."""
+        if lane.name == MAIN:
+            # Not anyio.CancelScope(), which asks what loop the task is on: there is none yet.
+            lane.scope = anyio._backends._asyncio.CancelScope()
         else:
-            self.group = group
-        super().add_done_callback(fn, context=context)
+            lane.scope = self._scopes.get(lane.task.get_coro(), lane.task)
 
-    def cancel(self, msg: Any | None = None) -> bool:
-        self._tracker.touch_task(self, "cancel()", True)
-        return super().cancel(msg)
+    def scopes(self, task: Any) -> Iterator[Any]:
+        """Yield the cancel scopes of anyio's a task is in that can reach it, innermost first."""
+        module: Any = anyio._backends._asyncio
+        state = module._task_states.get(task)
+        scope = None if state is None else state.cancel_scope
+        while scope is not None:
+            yield scope
+            scope = None if scope._shield else scope._parent_scope
+
+    def group(self, task: Any) -> Any:
+        """Return the task group a task is in; None if it is in none."""
+        return task.group
+
+    def ended_group(self, group: Any) -> Any:
+        """Return the task that waited for a group, if its last task has just ended."""
+        waited = group._on_completed_fut
+        if group._tasks or waited is None or not waited.done():
+            return None
+        if isinstance(group, asyncio.TaskGroup):
+            return getattr(group, "_parent_task", None)
+        return group.cancel_scope._host_task
 
 
-def _group_of(callback: Any) -> Any:
-    """Return the task group that wants to be told of a task's end by this callback."""
-    owner = getattr(callback, "__self__", None)
-    if isinstance(owner, asyncio.TaskGroup):
-        return owner
-    for cell in getattr(callback, "__closure__", None) or ():
-        if hasattr(cell.cell_contents, "_on_completed_fut"):
-            return cell.cell_contents
-    return None
+def _is_anyios(coroutine: Coroutine[Any, Any, Any]) -> bool:
+    code = getattr(coroutine, "cr_code", None)
+    return code is not None and code.co_filename.startswith(anyio.__path__[0])
+
+
+async def _within(scope: anyio.CancelScope, coroutine: Awaitable[Any]) -> Any:
+    with scope:
+        return await coroutine

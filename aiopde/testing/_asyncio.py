@@ -12,21 +12,19 @@ from operator import attrgetter
 from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, TypeAlias, final
 
-import anyio
-import anyio._backends._asyncio  # before the hooks look for its classes
-
-from ._aiotasks import WatchedFuture, WatchedTask
+from ._aiotasks import Tasks
+from ._aiowatch import WatchedFuture, WatchedTask
 from ._lane import MAIN
 from ._lying import let_lie
 from ._run import Run
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Iterator
+    from collections.abc import Awaitable, Callable
 
     from ._execution import Search, Settings
-    from ._footprint import Tracker
     from ._lane import Lane
     from ._race import Race
+    from ._tracker import Tracker
 
 FAR = 1e300
 """A timer from here on never comes."""
@@ -81,12 +79,13 @@ class Loop(asyncio.BaseEventLoop):
         """Who can move, as the explorer knows it; who comes to can is added here."""
         self._step_kind: type | None = None
         """What asyncio's C part calls for the step of a task, once we have seen it."""
-        self._scopes: dict[Any, anyio.CancelScope] | None = {} if settings.cancel else None
-        """What cancels a task, by its coroutine; None where cancellation is no choice."""
+        self._tasks = Tasks()
+        self._victims = bool(settings.cancel)
+        """Whether cancellation is a choice."""
         self._scheduled: list[asyncio.TimerHandle]
         self._tracker: Tracker | None = None
         self._context = contextvars.copy_context()
-        self.explored = Run(search, settings, self)
+        self.explored = Run(search, settings, self._tasks)
 
     def drive(self) -> str:
         """Run executions until the search is over; return its verdict."""
@@ -134,10 +133,8 @@ class Loop(asyncio.BaseEventLoop):
 
     def create_task(self, coro: Any, **kwargs: Any) -> Any:
         """Create a task; where it can be a victim, one that anyio manages gets its own scope."""
-        if self._scopes is not None and _is_anyios(coro):
-            scope = anyio.CancelScope()
-            coro = _within(scope, coro)
-            self._scopes[coro] = scope
+        if self._victims:
+            coro = self._tasks.cancellable(coro)
         if self._tracker is not None:
             return WatchedTask(self._tracker, coro, loop=self, **kwargs)
         if self.get_task_factory() is None:
@@ -175,8 +172,7 @@ class Loop(asyncio.BaseEventLoop):
         self._now = 0.0
         self._soon.clear()
         self._scheduled.clear()
-        if self._scopes is not None:
-            self._scopes.clear()
+        self._tasks.forget()
         self._tracker = getattr(run.upcoming_watch, "tracker", None)
         self._lane_of = _nobody
         context = self._context.copy()
@@ -322,12 +318,12 @@ class Loop(asyncio.BaseEventLoop):
 
     def _left(self) -> list[Any]:
         self._wake(len(self._ready))
-        return [lane.task for lane in self.explored.lanes if not self.is_over(lane.task)]
+        return [lane.task for lane in self.explored.lanes if not self._tasks.is_over(lane.task)]
 
     def _give_up(self) -> None:
         """Let lie what does not end; it must not speak up later."""
         for lane in self.explored.lanes:
-            if not self.is_over(lane.task):
+            if not self._tasks.is_over(lane.task):
                 lane.task._log_destroy_pending = False
                 let_lie(lane.task)
 
@@ -344,56 +340,6 @@ class Loop(asyncio.BaseEventLoop):
                 error = task.exception()  # which nobody has asked for
         run.finish(outcome, error)
 
-    # -- what Run asks ----------------------------------------------------------------------------
-
-    def is_over(self, task: Any) -> bool:
-        """Whether a task has ended."""
-        return task is None or task.done()
-
-    def coroutine(self, task: Any) -> Any:
-        """Return the outermost coroutine of a task."""
-        return task.get_coro()
-
-    def task_name(self, task: Any) -> str:
-        """Return the name a task was given, or its function's."""
-        name: str = task.get_name()
-        if name.startswith("Task-") and name[5:].isdecimal():
-            # What is awaited of an async generator is a coroutine without a name.
-            coroutine = task.get_coro()
-            name = getattr(coroutine, "__name__", None) or type(coroutine).__name__
-        return name
-
-    def can_cancel(self, lane: Lane) -> None:
-        """Say what cancels a task: a scope, if anyio manages it, or the task itself."""
-        if lane.name == MAIN:
-            # Not anyio.CancelScope(), which asks what loop the task is on: there is none yet.
-            lane.scope = anyio._backends._asyncio.CancelScope()
-        else:
-            assert self._scopes is not None
-            lane.scope = self._scopes.get(lane.task.get_coro(), lane.task)
-
-    def scopes(self, task: Any) -> Iterator[Any]:
-        """Yield the cancel scopes of anyio's a task is in that can reach it, innermost first."""
-        module: Any = anyio._backends._asyncio
-        state = module._task_states.get(task)
-        scope = None if state is None else state.cancel_scope
-        while scope is not None:
-            yield scope
-            scope = None if scope._shield else scope._parent_scope
-
-    def group(self, task: Any) -> Any:
-        """Return the task group a task is in; None if it is in none."""
-        return task.group
-
-    def ended_group(self, group: Any) -> Any:
-        """Return the task that waited for a group, if its last task has just ended."""
-        waited = group._on_completed_fut
-        if group._tasks or waited is None or not waited.done():
-            return None
-        if isinstance(group, asyncio.TaskGroup):
-            return getattr(group, "_parent_task", None)
-        return group.cancel_scope._host_task
-
 
 def _nobody(task: object) -> None:
     """Find the lane of a task before there is any."""
@@ -402,13 +348,3 @@ def _nobody(task: object) -> None:
 def _is_repeated(handle: Any) -> bool:
     """Whether a callback is anyio cancelling once more, which is no new access."""
     return getattr(handle._callback, "__name__", "") == "_deliver_cancellation"
-
-
-def _is_anyios(coroutine: Coroutine[Any, Any, Any]) -> bool:
-    code = getattr(coroutine, "cr_code", None)
-    return code is not None and code.co_filename.startswith(anyio.__path__[0])
-
-
-async def _within(scope: anyio.CancelScope, coroutine: Awaitable[Any]) -> Any:
-    with scope:
-        return await coroutine

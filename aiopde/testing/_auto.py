@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Final, final
 
 from ._dpor import Explorer
 from ._execution import Plan, first_come
-from ._footprint import Tracker
 from ._hooks import hooks
 from ._order import Order
 from ._strategies import (
@@ -24,6 +23,7 @@ from ._strategies import (
     preemptions,
     sample,
 )
+from ._tracker import Tracker
 from ._variables import variables
 
 if TYPE_CHECKING:

@@ -18,17 +18,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, final
 
+from ._accesses import Accesses, conflict
 from ._execution import Diverged
-from ._footprint import Accesses, conflict
 from ._strategies import go_on
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ._accesses import Event
     from ._execution import Execution
-    from ._footprint import Event, Tracker
     from ._lane import Lane
     from ._order import Order
+    from ._tracker import Tracker
 
 
 @final

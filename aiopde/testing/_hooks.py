@@ -23,7 +23,7 @@ from ._stacks import is_library
 if TYPE_CHECKING:
     from collections.abc import Collection, Generator, Iterable
 
-    from ._footprint import Tracker
+    from ._tracker import Tracker
 
 _OWN = __name__.partition(".")[0]
 _NOT_OWN = (__name__.rpartition(".")[0], f"{_OWN}.pytest_plugin")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeAlias, final
 
-from ._footprint import ADD, READ
+from ._accesses import ADD, READ
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator
 
-    from ._footprint import Event
+    from ._accesses import Event
 
 Class: TypeAlias = "Hashable"
 """What two executions have in common if and only if they are equivalent."""

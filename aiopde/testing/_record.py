@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, final
 
-from ._footprint import Tracker
 from ._result import Step
 from ._stacks import place_of
+from ._tracker import Tracker
 
 if TYPE_CHECKING:
     from ._lane import Lane

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, final
 
 from ._dpor import Explorer
 from ._execution import Plan
-from ._footprint import Tracker
 from ._hooks import hooks
 from ._strategies import Branches
+from ._tracker import Tracker
 from ._variables import variables
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Hashable
 
+    from ._accesses import Accesses
     from ._execution import Search
-    from ._footprint import Accesses
     from ._lane import Lane
     from ._schedule import Schedule
 
@@ -33,7 +33,7 @@ class Shard:
     def sleeping(self, tracker: Tracker) -> dict[str, Accesses]:
         """Return the sleep set in the terms of a tracker."""
         return {
-            lane: {tracker.number(key): kinds for key, kinds in accesses}
+            lane: {tracker.names.number(key): kinds for key, kinds in accesses}
             for lane, accesses in self.sleep
         }
 
@@ -70,6 +70,6 @@ def split_reduced(depth: int, found: list[Shard], also: Collection[type] = ()) -
                 found.append(Shard(execution.schedule))
             elif explorer.deep:
                 sleep = explorer.sleep_after(len(tracker.events) - 1)
-                found.append(Shard(execution.schedule, tracker.portable(sleep)))
+                found.append(Shard(execution.schedule, tracker.names.portable(sleep)))
             if not explorer.advance():
                 return "split"

@@ -19,7 +19,7 @@ from types import BuiltinFunctionType, FunctionType, ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
 
 from ._containers import CONTAINERS
-from ._footprint import UNHOOKED
+from ._contents import UNHOOKED
 from ._hooks import is_programs_file
 from ._opaque import OPAQUE, in_own_code
 from ._uses import uses_of_variables
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
     from types import CodeType, FrameType
 
-    from ._footprint import Tracker
+    from ._tracker import Tracker
     from ._uses import Use
 
 _CLOSURE_LOADS: Final = ("LOAD_DEREF", "LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_DEREF")

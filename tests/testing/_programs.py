@@ -13,10 +13,10 @@ from anyio.lowlevel import checkpoint
 from aiopde.testing._dpor import Explorer
 from aiopde.testing._execution import Plan, Settings
 from aiopde.testing._explorer import drive
-from aiopde.testing._footprint import Tracker
 from aiopde.testing._hooks import hooks
 from aiopde.testing._order import Order
 from aiopde.testing._strategies import Branches
+from aiopde.testing._tracker import Tracker
 from aiopde.testing._variables import variables
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from aiopde.testing import explore
-from aiopde.testing._footprint import ADD, READ, WRITE, conflict
+from aiopde.testing._accesses import ADD, READ, WRITE, conflict
 from tests.testing._programs import BACKENDS
 
 if TYPE_CHECKING:

@@ -17,8 +17,8 @@ from anyio.lowlevel import checkpoint
 
 from aiopde import _entry
 from aiopde.testing import _run, explore
-from aiopde.testing._footprint import Tracker
 from aiopde.testing._hooks import hooks, is_programs, is_programs_file
+from aiopde.testing._tracker import Tracker
 from tests.testing._programs import BACKENDS, with_anyio
 
 
@@ -63,7 +63,7 @@ def accesses(tracker: Tracker, call: Any) -> set[tuple[str, int]]:
     tracker.accesses = {}
     call()
     seen, tracker.accesses = tracker.accesses, None
-    return {(tracker._labels[key][1], kinds) for key, kinds in seen.items()}
+    return {(tracker.names.labels[key][1], kinds) for key, kinds in seen.items()}
 
 
 @pytest.mark.parametrize("kind", [Plain, Slotted])
@@ -101,7 +101,7 @@ def test_nothing_counts_between_steps() -> None:
             del thing.x
         assert OnlyNew(3).x == 3
         assert type(getattr(Slotted, "x")).__name__ == "Slot"  # noqa: B009
-    assert tracker._keys == {}
+    assert tracker.names.labels == []
 
 
 def test_a_library_s_class_in_part() -> None:

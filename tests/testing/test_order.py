@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aiopde.testing._footprint import ADD, READ, WRITE, Event
+from aiopde.testing._accesses import ADD, READ, WRITE, Event
 from aiopde.testing._lane import Lane
 from aiopde.testing._order import Order
 

@@ -12,8 +12,8 @@ from anyio.lowlevel import checkpoint
 
 from aiopde.testing import _selfcheck, explore
 from aiopde.testing._execution import Settings
-from aiopde.testing._footprint import Tracker
 from aiopde.testing._strategies import fifo
+from aiopde.testing._tracker import Tracker
 from aiopde.testing._trio import Driver, Shuffle
 from aiopde.testing._turnstile import TurnstileDriver
 from tests.testing._programs import search_that_fails, with_trio

@@ -10,7 +10,7 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from aiopde.testing import explore
-from aiopde.testing._footprint import Tracker
+from aiopde.testing._tracker import Tracker
 from aiopde.testing._variables import Line, lines_of, look, variables
 from tests.testing._programs import with_anyio
 from tests.testing.test_footprint import both, same_ends
@@ -243,10 +243,10 @@ def test_what_is_called_at_each_line() -> None:
     code = sys._getframe().f_code
     (number,) = (n for n, line in lines_of(code).items() if "needs_a_place" in line.global_loads)
     assert see(code, number) is None
-    assert tracker._keys == {}
+    assert tracker.names.labels == []
     tracker.accesses = {}
     assert see(code, number) is None
-    assert tracker._labels == [(__file__, "needs_a_place")]
+    assert tracker.names.labels == [(__file__, "needs_a_place")]
     repr(needs_a_place)
     assert see(pytest.fixture.__code__, 1) is monitoring.DISABLE
 
@@ -271,10 +271,13 @@ def test_a_look_at_a_line() -> None:
         return shared, deeper
 
     deeper()
-    seen = {(name, tracker.accesses[tracker.number((__file__, name))]) for name in ("total", "box")}
+    seen = {
+        (name, tracker.accesses[tracker.names.number((__file__, name))])
+        for name in ("total", "box")
+    }
     assert seen == {("total", 1), ("box", 2)}
-    assert {name for _, name in tracker._labels} == {"count", "elsewhere", "total", "box"}
-    assert tracker.accesses[tracker.number((__file__, "count"))] == 3
+    assert {name for _, name in tracker.names.labels} == {"count", "elsewhere", "total", "box"}
+    assert tracker.accesses[tracker.names.number((__file__, "count"))] == 3
 
 
 def test_nothing_is_left() -> None:

@@ -1,0 +1,134 @@
+"""
+Names of what steps touch, and numbers for them: the same in every execution.
+
+Where an object was made (by which task, in which of its steps, as which in that step) does not
+depend on how the tasks are interleaved. An object that was there before is known by itself.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, final
+
+from ._accesses import READ
+from ._result import Touch
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+
+    from ._accesses import Accesses
+
+_MACHINERY: Final = (
+    *("CancelScope", "TaskGroup", "Nursery", "WatchedFuture"),
+    *("scope", "invariant"),
+)
+"""What is left out where people read."""
+
+
+@final
+class Names:
+    """The names of objects, and the number of each key: of a pair of a name and a field."""
+
+    def __init__(self) -> None:
+        self.labels: list[Any] = []
+        """The keys by their numbers."""
+        self.scopes: set[int] = set()
+        """The keys that stand for a cancel scope being cancelled."""
+        self._numbers: dict[Hashable, int] = {}
+        self._old: dict[int, tuple[object, Hashable]] = {}
+        """Objects that were there before the search, and their names."""
+        self._new: dict[int, tuple[object, Hashable]] = {}
+        self._peers: dict[str, dict[Hashable, int]] = {}
+        """The objects of each class that were named to people."""
+        self._step: tuple[str, int] = ("", 0)
+        self._born = 0
+
+    def forget(self) -> None:
+        """Forget what the execution before made."""
+        self._new = {}
+
+    def begin_step(self, lane: str, step: int) -> None:
+        """Note who makes what comes now."""
+        self._step = lane, step
+        self._born = 0
+
+    def give(self, thing: object, name: Hashable) -> None:
+        """Give an object a name."""
+        self._new[id(thing)] = thing, name
+
+    def created(self, thing: object) -> None:
+        """Note that an object is new, and name it after the step that made it."""
+        if id(thing) not in self._new:
+            self._born += 1
+            self.give(thing, (type(thing).__qualname__, *self._step, self._born))
+
+    def of_new(self, thing: object) -> Hashable:
+        """Return the name of an object this execution made; None if it did not."""
+        found = self._new.get(id(thing))
+        return None if found is None else found[1]
+
+    def of(self, thing: object) -> Hashable:
+        """Return the name of an object."""
+        found = self._new.get(id(thing)) or self._old.get(id(thing))
+        if found is not None:
+            return found[1]
+        name = ("old", type(thing).__qualname__, len(self._old))
+        self._old[id(thing)] = thing, name
+        return name
+
+    # -- keys -------------------------------------------------------------------------------------
+
+    def key(self, thing: object, field: str) -> int:
+        """Return the number of an attribute of an object."""
+        return self.number((self.of(thing), field))
+
+    def number(self, key: Hashable) -> int:
+        """Return the number of a key."""
+        number = self._numbers.get(key)
+        if number is None:
+            number = self._numbers[key] = len(self._numbers)
+            self.labels.append(key)
+            if isinstance(key, tuple) and key[1] == "_cancel_called":
+                self.scopes.add(number)
+        return number
+
+    def note(self, accesses: Accesses, key: Hashable, kind: int) -> None:
+        """Note an access under a key."""
+        number = self.number(key)
+        accesses[number] = accesses.get(number, 0) | kind
+
+    def portable(
+        self, sleep: dict[str, Accesses]
+    ) -> tuple[tuple[str, tuple[tuple[Hashable, int], ...]], ...]:
+        """Return a sleep set in terms that hold in any process; what has none is left out."""
+        return tuple(
+            (lane, tuple((self.labels[key], kinds) for key, kinds in accesses.items()))
+            for lane, accesses in sleep.items()
+            if not any(_is_old(self.labels[key]) for key in accesses)
+        )
+
+    # -- for people -------------------------------------------------------------------------------
+
+    def touches(self, accesses: Accesses) -> tuple[Touch, ...]:
+        """Say what was touched of the program's own."""
+        found: dict[str, bool] = {}
+        for number, kinds in accesses.items():
+            label = self._say(self.labels[number]).removesuffix("[]")
+            if label:
+                found[label] = found.get(label, False) or bool(kinds & ~READ)
+        return tuple(Touch(label, write) for label, write in found.items())
+
+    def _say(self, key: Any) -> str:
+        name, field = key
+        if isinstance(field, tuple):  # a part of something, which has another key for the whole
+            return self._say((name, field[0]))
+        if isinstance(name, str):  # a task, or a file with a variable
+            return "" if field in ("cancel()", "end", "wake") else str(field)
+        kind = str(name[1] if name[0] == "old" else name[0]).rpartition(".")[2]
+        if kind in _MACHINERY:
+            return ""
+        peers = self._peers.setdefault(kind, {})
+        return f"{kind}#{peers.setdefault(name, len(peers) + 1)}.{field}"
+
+
+def _is_old(key: Any) -> bool:
+    return isinstance(key[0], tuple) and key[0][0] == "old"

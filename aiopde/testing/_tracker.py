@@ -1,0 +1,341 @@
+"""
+The watcher that notes what each step of an execution touches, and what made it possible.
+
+The hooks of _hooks.py and _variables.py call it while a task moves.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, cast, final
+
+from ._accesses import ADD, READ, WRITE, Accesses, Event
+from ._containers import is_container
+from ._contents import Contents
+from ._names import Names
+from ._opaque import in_own_code, is_opaque
+from ._stacks import frames_of, place_among
+from ._uses import use_at
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+    from types import FrameType
+
+    from ._backend import Backend
+    from ._lane import Lane
+    from ._result import Touch
+    from ._run import Run
+    from ._uses import Use
+
+
+@final
+class Tracker:
+    """A watcher that notes what each step touches; the hooks of _hooks.py call it."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.notes: set[str] = set()
+        """What was met that cannot be tracked."""
+        self.accesses: Accesses | None = None
+        """Where to note accesses; None while no task moves."""
+        self.names = Names()
+        self._contents = Contents(self.names, self.notes)
+        self._run: Run | None = None
+        self._insight: Backend | None = None
+        self._pending: dict[Lane, list[Event]] = {}
+        self._steps: dict[Lane, int] = {}
+        self._ends: dict[int, list[Event]] = {}
+        self._groups: dict[Lane, list[object]] = {}
+        self._opaque: dict[int, tuple[object, set[str]]] = {}
+        """What changes without our seeing it, and who has it at hand."""
+        self._reads: list[Accesses] = []
+        self._jumped = 0
+        """How many steps there were when the clock last jumped."""
+        self._event: Event | None = None
+        self.look_on: Callable[[Tracker, FrameType], None] | None = None
+        """What looks at a line of the program that waits, when it goes on."""
+        self._waiting: dict[Lane, list[FrameType]] = {}
+        self.look_at_classes: Callable[[], set[str]] = set
+        """Tells what of the program's classes has changed unseen; asked in the first execution."""
+        self._executions = 0
+
+    @property
+    def tracker(self) -> Tracker:
+        """Itself; a watcher may have one, or be one."""
+        return self
+
+    # -- steps ------------------------------------------------------------------------------------
+
+    def begin(self, run: Run) -> None:
+        """Forget the execution before."""
+        self._executions += 1
+        self._run = run
+        self._insight = run.backend
+        self.events = []
+        self.names.forget()
+        self._contents.forget()
+        self._pending = {}
+        self._steps = {}
+        self._ends = {}
+        self._groups = {}
+        self._opaque = {}
+        self._reads = []
+        self._jumped = 0
+        self._waiting = {}
+        main = run.lanes[0]
+        if main.scope is not None and main.scope is not main.task:
+            self.names.give(main.scope, ("scope", main.name))
+
+    def before(self, lane: Lane, ready: list[Lane]) -> None:
+        """Open the books for a step."""
+        event = Event(lane, len(self.events), self._pending.pop(lane, []))
+        self.events.append(event)
+        self._event = event
+        self._steps[lane] = self._steps.get(lane, 0) + 1
+        self.names.begin_step(lane.name, self._steps[lane])
+        self._see_scopes(lane)
+        for group in self._groups.get(lane, ()):
+            self.names.note(event.accesses, (self.names.of(group), "group"), READ)
+        self.accesses = event.accesses
+        if self.look_on is not None:
+            for frame in self._waiting.pop(lane, ()):
+                self.look_on(self, frame)
+
+    def after(self, lane: Lane, woken: list[Lane], over: bool) -> None:
+        """Close the books, and note what the step made possible."""
+        event = self._event
+        assert event is not None
+        self.accesses = None
+        if self._executions == 1:
+            self.notes |= self.look_at_classes()
+        self._contents.compare(event.accesses)
+        event.place = f"{lane.name} step {self._steps[lane]}: {self._place(lane, over)}"
+        if over:
+            self._see_end(lane, event, woken)
+        else:
+            self._see_scopes(lane)
+            self._pending.setdefault(lane, []).append(event)
+        for other in woken:
+            if other is not lane:
+                self._pending.setdefault(other, []).append(event)
+                self.names.note(event.accesses, (other.name, "wake"), WRITE)
+            if other not in self._steps:
+                self._see_victim(other, event)
+        if lane.parent is None and self._steps[lane] == 1:
+            self._see_victim(lane, event)
+        self._see_cancelled(event)
+        for number, reads in enumerate(self._reads):
+            if any(event.accesses.get(key, 0) & ~READ for key in reads):
+                # The order of two such steps can be seen by the invariant, if by nobody else.
+                self.names.note(event.accesses, ("invariant", number), WRITE)
+                # And whether it holds now hangs on all it looked at, whoever wrote that before.
+                for key in reads:
+                    event.accesses[key] = event.accesses.get(key, 0) | READ
+
+    def _place(self, lane: Lane, over: bool) -> str:
+        if over or lane.task is None:
+            return "over"
+        assert self._run is not None
+        frames = list(frames_of(self._run.coroutine(lane)))
+        self._waiting[lane] = frames
+        return str(place_among(frames))
+
+    def suspects(self) -> str:
+        """Say what may have been touched unseen."""
+        if self.notes:
+            return "It may be " + "; ".join(sorted(self.notes))
+        return "Name what they share by race.touch(), or its class in track="
+
+    def jump(self, time: float) -> None:
+        """Note that what comes now comes after everything; what was before the last jump, does."""
+        assert self._run is not None
+        for lane in self._run.lanes:
+            self._pending.setdefault(lane, []).extend(self.events[self._jumped :])
+        self._jumped = len(self.events)
+
+    def check_begins(self, number: int) -> None:
+        """Note accesses as those of an invariant."""
+        while len(self._reads) <= number:
+            self._reads.append({})
+        self.accesses = self._reads[number]
+
+    def _see_victim(self, lane: Lane, event: Event) -> None:
+        """A cancellation can come once its task is there."""
+        if lane.canceller is not None:
+            self._pending[lane.canceller] = [event]
+            if lane.scope is not lane.task:
+                self.names.give(lane.scope, ("scope", lane.name))
+
+    def complete_events(self) -> list[Event]:
+        """Return the steps, and at the end each cancellation that could have come and did not."""
+        events = list(self.events)
+        assert self._run is not None
+        assert self._insight is not None
+        for lane in self._run.lanes:
+            canceller = lane.canceller
+            if canceller is not None and canceller not in self._steps:
+                event = Event(canceller, len(events), self._pending.get(canceller, []), real=False)
+                if lane.scope is lane.task:
+                    self.names.note(event.accesses, (lane.name, "cancel()"), WRITE)
+                else:
+                    self.names.note(
+                        event.accesses, (self.names.of(lane.scope), "_cancel_called"), WRITE
+                    )
+                self.names.note(event.accesses, (lane.name, "wake"), WRITE)
+                events.append(event)
+        return events
+
+    def _see_scopes(self, lane: Lane) -> None:
+        """A step depends on whether the scopes around it are cancelled."""
+        assert self._insight is not None
+        assert self._event is not None
+        accesses = self._event.accesses
+        if lane.task is None:
+            return
+        self.accesses = None
+        for scope in self._insight.scopes(lane.task):
+            name = self.names.of(scope)
+            self.names.note(accesses, (name, "_cancel_called"), READ)
+            self.names.note(accesses, (name, "_shield"), READ)
+        self.names.note(accesses, (lane.name, "cancel()"), READ)
+
+    def _see_cancelled(self, event: Event) -> None:
+        """Who cancels a task and who wakes it depend on each other: the first one gets it."""
+        assert self._insight is not None
+        assert self._run is not None
+        keys = self.names.scopes
+        if not any(key in keys and kinds & WRITE for key, kinds in event.accesses.items()):
+            return
+        for lane in self._run.lanes:
+            if lane.task is None or lane is event.lane or self._insight.is_over(lane.task):
+                continue
+            for scope in self._insight.scopes(lane.task):
+                key = self.names.number((self.names.of(scope), "_cancel_called"))
+                if event.accesses.get(key, 0) & WRITE:
+                    self.names.note(event.accesses, (lane.name, "wake"), WRITE)
+
+    def _see_end(self, lane: Lane, event: Event, woken: list[Lane]) -> None:
+        """Who waits for a group waits for each task of it."""
+        assert self._insight is not None
+        assert self._run is not None
+        self.names.note(event.accesses, (lane.name, "end"), WRITE)
+        group = self._insight.group(lane.task)
+        if group is None:
+            return
+        self.names.note(event.accesses, (self.names.of(group), "group"), ADD)
+        ends = self._ends.setdefault(id(group), [])
+        ends.append(event)
+        waiter = self._run.by_task.get(self._insight.ended_group(group))
+        if waiter in woken:
+            self._pending.setdefault(waiter, []).extend(ends)
+
+    def touched(self) -> tuple[Touch, ...]:
+        """Say what the last step touched of the program's own, for people."""
+        return self.names.touches(self.events[-1].accesses)
+
+    # -- accesses ---------------------------------------------------------------------------------
+
+    def touch(self, thing: object, field: str, write: bool) -> None:
+        """Note an access; what the hooks call."""
+        accesses = self.accesses
+        if accesses is not None:
+            key = self.names.key(thing, field)
+            accesses[key] = accesses.get(key, 0) | (WRITE if write else READ)
+
+    @contextmanager
+    def waiting_for(self, group: object) -> Generator[None]:
+        """Note that each step of this task looks at a group, as long as it waits for that."""
+        if self.accesses is None or self._event is None:
+            yield  # trio's own, or an execution that is being cleared away
+            return
+        groups = self._groups.setdefault(self._event.lane, [])
+        groups.append(group)
+        self.touch(group, "group", write=True)
+        try:
+            yield
+        finally:
+            groups.remove(group)
+
+    def touch_task(self, task: object, field: str, write: bool) -> None:
+        """Note an access to a task of asyncio."""
+        if self.accesses is not None and self._run is not None:
+            lane = self._run.by_task.get(task)
+            if lane is not None:
+                self.names.note(self.accesses, (lane.name, field), WRITE if write else READ)
+                if field == "cancel()":
+                    self.names.note(self.accesses, (lane.name, "wake"), WRITE)
+
+    def created(self, thing: object) -> None:
+        """Note that an object is new, and give it its name."""
+        if self.accesses is not None:
+            self.names.created(thing)
+
+    def look_away(self, call: Callable[[], object]) -> None:
+        """Make a call whose accesses do not count."""
+        accesses, self.accesses = self.accesses, None
+        try:
+            call()
+        finally:
+            self.accesses = accesses
+
+    def touch_name(self, file: str, name: str, *, write: bool) -> None:
+        """Note an access to a variable; those of one name in one file are taken for one."""
+        if self.accesses is not None:
+            self.names.note(self.accesses, (file, name), WRITE if write else READ)
+
+    def see_held(
+        self, value: object, frame: FrameType, uses: list[Use] | None, name: str = ""
+    ) -> None:
+        """
+        Note that a step has something at hand that can be changed without a hook.
+
+        Args:
+            frame: Who has it.
+            uses: Which parts of it that asks for; None for any.
+            name: The variable that holds it, of the module or an enclosing function.
+        """
+        if self.accesses is None or self._event is None:
+            return
+        if is_container(value):
+            if name:
+                key = self.names.number((frame.f_code.co_filename, f"{name}[]"))
+            else:
+                self.created(value)
+                key = self.names.key(value, "[]")
+            for use in uses or (None,):
+                self._contents.see(value, key, self.accesses, use, frame)
+        elif type(value) is tuple:
+            for inner in cast("Any", value):
+                self.see_held(inner, frame, None, name)
+        else:
+            self._see_opaque(value, frame, self._event.lane)
+
+    def _see_opaque(self, value: object, frame: FrameType, lane: Lane) -> None:
+        """Note that a task has something at hand that may change unseen, if it is such a thing."""
+        if not is_opaque(value) or in_own_code(frame):
+            return
+        holders = self._opaque.setdefault(id(value), (value, set()))[1]
+        holders.add(lane.name)
+        if len(holders) > 1:
+            self.notes.add(f"a {type(value).__qualname__} that several tasks use")
+
+    def see_value(self, thing: object, field: str, value: object, frame: FrameType) -> None:
+        """
+        Note that what an attribute holds can be changed without touching the attribute.
+
+        A list, a dictionary or a set is compared after each step with what it was before, so it
+        does not matter who changed it, and by which name.
+
+        Args:
+            frame: What reads or writes the attribute.
+        """
+        if self.accesses is None or self._event is None:
+            return
+        if is_container(value):
+            key = self.names.key(thing, f"{field}[]")
+            self._contents.see(value, key, self.accesses, use_at(frame, field), frame)
+        elif type(value) is tuple:
+            for inner in cast("Any", value):
+                self.see_value(thing, field, inner, frame)
+        else:
+            self._see_opaque(value, frame, self._event.lane)

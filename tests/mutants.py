@@ -430,7 +430,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "seq: a session that is cancelled is not stopped",
-        "_seq_file.py",
+        "_seq_read.py",
         "            with anyio.CancelScope(shield=True):\n                await self._stop(exc)\n",
         "            self._item = exc\n",
     ),

@@ -13,7 +13,8 @@ import anyio
 from aiopde import ModuleState
 from aiopde._entry import GONE
 from aiopde._errors import error
-from aiopde._holders import calls, stack_of
+from aiopde._holders import calls
+from aiopde._stacktrace import stack_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -14,9 +14,10 @@ from ._file import Mapping, ProcFile
 from ._holders import Holder
 from ._kernel import Kernel
 from ._kmod import depends
-from ._module import Module, ModuleInfo, ModuleState, UseAfterFreeError, this_module
+from ._module import Module, ModuleInfo, ModuleState, this_module
 from ._open_file import DEFAULT_POLLMASK, MAX_RW_COUNT, File
 from ._ops import ProcOps
+from ._poison import UseAfterFreeError
 from ._procfs import ProcFS
 from ._seq_file import SEQ_SKIP, SeqFile, SeqOps
 from ._stat import DirEntry, Stat

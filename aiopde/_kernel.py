@@ -1,36 +1,29 @@
-"""A kernel: one tree, and the modules whose entries are in it (kernel/module/main.c)."""
+"""A kernel: one tree, and the modules whose entries are in it; what its user does with them."""
 
 from __future__ import annotations
 
-import inspect
 import os
-from contextlib import asynccontextmanager
-from contextvars import copy_context
-from errno import EBUSY, EEXIST, EINTR, ELOOP, ENOENT, EWOULDBLOCK
-from typing import TYPE_CHECKING, Any, Final, Self, cast, final
+from typing import TYPE_CHECKING, Any, Self, final
 
-import anyio
-from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
+from anyio.lowlevel import checkpoint
 
 from ._cdev import DevFS
-from ._errors import error
-from ._kmod import MODULE_NAME_LEN, Source
-from ._module import EXIT, Module, ModuleState, Stepped, Turn, UseAfterFreeError, switch
+from ._kmod import Programs, Source
+from ._module import Module, ModuleState
+from ._modules import Modules
+from ._poison import UseAfterFreeError
 from ._procfs import ProcFS
-from ._trace import emit, logger, sinks
-from ._unload import UnloadWatch
-from ._watch import RemovalTimeoutError, check_seconds
+from ._trace import logger
+from ._turn import Turn
+from ._watch import check_seconds
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
     from types import TracebackType
 
     from ._entry import ProcDirEntry
     from ._kmod import Program
     from ._module import ModuleInfo
-
-# How long an init waits for that of a module it depends on, in seconds, as in Linux.
-PATIENCE: Final = 30.0
 
 
 @final
@@ -92,23 +85,14 @@ class Kernel:
         """How many background tasks of modules have ended with an error."""
         self.uses_after_free: int = 0
         """How often code of a module that is gone was reached."""
-        self._programs = dict(modules or {})
-        self._folders = _folders(module_path)
-        self._tasks = anyio.create_task_group()
-        self._closing = True
-        # By name; and, in the order in which they were loaded, these and the others: the new
-        # version of a reload while its init runs, and the old one until it is gone.
-        self._table: dict[str, Module] = {}
-        self._all: dict[Module, None] = {}
-        self._failed: list[Module] = []
+        self._modules = Modules(self, self.proc, Programs(modules or {}, module_path))
 
     def __repr__(self) -> str:
-        return f"<Kernel {self.proc.root.name!r} modules={list(self._table)}>"
+        return f"<Kernel {self.proc.root.name!r} modules={list(self._modules.by_name)}>"
 
     async def __aenter__(self) -> Self:
         await self.proc.__aenter__()
-        await self._tasks.__aenter__()
-        self._closing = False
+        await self._modules.open()
         self.proc.create_single("modules", self._show_modules)
         return self
 
@@ -118,40 +102,11 @@ class Kernel:
         exc: BaseException | None,
         tb: TracebackType | None,
     ) -> None:
-        self._closing = True
         try:
-            with anyio.CancelScope(shield=True):
-                await self._unload_everything()
-            # Not told of *exc*, which the group would wrap.
-            await self._tasks.__aexit__(None, None, None)
+            await self._modules.close()
         finally:
             await self.proc.__aexit__(exc_type, exc, tb)
-        self._raise_failures(exc)
-
-    async def _unload_everything(self) -> None:
-        for module in self._all:
-            module.cancel_init()
-        # Who uses another was formed after it.
-        for module in reversed(list(self._all)):
-            await module.settled.wait()
-            if module.state is ModuleState.LIVE:
-                self._begin_unload(module)
-            try:
-                await self._wait_gone(module, self.proc._reaper.grace)
-            except RemovalTimeoutError as exc:
-                # The tree comes next, and tells who is inside; but not whose exit does not end.
-                if not module.holders():
-                    module.errors.append(exc)
-                module.life.cancel()
-                await module.gone.wait()
-
-    def _raise_failures(self, exc: BaseException | None) -> None:
-        errors = [failure for module in self._failed for failure in module.errors]
-        if errors:
-            if isinstance(exc, Exception):
-                errors.insert(0, exc)
-            msg = "code of modules failed, and nobody awaited their end"
-            raise ExceptionGroup(msg, errors)
+        self._modules.raise_failures(exc)
 
     # -- telling --------------------------------------------------------------------------------
 
@@ -163,7 +118,7 @@ class Kernel:
 
         Linux: /proc/modules, where the same stands.
         """
-        listed = [m for m in self._all if m.state is not ModuleState.UNFORMED]
+        listed = [m for m in self._modules.all if m.state is not ModuleState.UNFORMED]
         return [module.info() for module in reversed(listed)]
 
     async def _show_modules(self) -> str:
@@ -171,7 +126,7 @@ class Kernel:
 
     def find_module(self, name: str) -> Module | None:
         """Return the module of that name, in whatever state. Not a checkpoint."""
-        return self._table.get(name)
+        return self._modules.by_name.get(name)
 
     def try_module_get(self, module: Module | None) -> bool:
         """
@@ -201,7 +156,7 @@ class Kernel:
 
     def owner_of(self, entry: ProcDirEntry) -> Module | None:
         """Return the module that an entry belongs to, and so its handlers. Not a checkpoint."""
-        return next((module for module in self._all if entry in module.entries), None)
+        return next((module for module in self._modules.all if entry in module.entries), None)
 
     # -- accidents ------------------------------------------------------------------------------
 
@@ -248,53 +203,7 @@ class Kernel:
         Linux: ``finit_module``, ``load_module``, ``do_init_module``.
         """
         await checkpoint()
-        return await self._insmod(Source(program, name), params, probe=False)
-
-    async def _insmod(
-        self, source: Source, params: dict[str, Any], *, probe: bool, user: Module | None = None
-    ) -> Module:
-        self._refuse_closed()
-        await self._wait_for_namesake(source.name)
-        module = Module(self, source, params)
-        self._table[module.name] = module
-        if user is not None:
-            user.waits_for = module
-        self._start(module, probe=probe)
-        return await self._wait_loaded(module)
-
-    def _refuse_closed(self) -> None:
-        if self._closing:
-            msg = f"{self!r} takes no modules: load them inside 'async with Kernel() as kernel:'"
-            raise RuntimeError(msg)
-
-    async def _wait_for_namesake(self, name: str) -> None:
-        """Refuse a name that is taken, once it is clear by what (``add_unformed_module``)."""
-        other = self._table.get(name)
-        if other is None:
-            return
-        if not other.settled.is_set():
-            await other.settled.wait()
-            other = self._table.get(name)
-        if other is not None and other.state is ModuleState.LIVE:
-            raise error(EEXIST, name, "the module is loaded: rmmod it first, or reload it")
-        raise error(EBUSY, name, "the module is going, or could not be loaded: try again")
-
-    def _start(self, module: Module, *, probe: bool) -> None:
-        self._all[module] = None
-        self._tasks.start_soon(self._live, module, probe, name=f"module {module.name}")
-
-    async def _wait_loaded(self, module: Module) -> Module:
-        try:
-            await module.settled.wait()
-            if module.failure is not None:
-                await module.gone.wait()
-        except BaseException:
-            module.cancel_init()
-            raise
-        failure, module.failure = module.failure, None
-        if failure is not None:
-            raise failure
-        return module
+        return await self._modules.insmod(Source(program, name), params, probe=False)
 
     async def modprobe(self, name: str, /, **params: Any) -> Module:
         """
@@ -314,149 +223,7 @@ class Kernel:
             Exception: Whatever an init raised.
         """
         await checkpoint()
-        return await self._modprobe(name, params, None)
-
-    async def _modprobe(self, name: str, params: dict[str, Any], user: Module | None) -> Module:
-        module = self._table.get(name)
-        if module is None or module.state is ModuleState.GOING:
-            return await self._insmod(self._find_program(name), params, probe=True, user=user)
-        self._refuse_cycle(module, user)
-        if user is not None:
-            user.waits_for = module
-        await module.settled.wait()
-        if module.state is not ModuleState.LIVE:
-            raise error(EBUSY, name, "the module could not be loaded")
-        return module
-
-    def _find_program(self, name: str) -> Source:
-        if name in self._programs:
-            return Source(self._programs[name], name)
-        for folder in self._folders:
-            path = os.path.join(folder, f"{name}.py")
-            if os.path.isfile(path):
-                return Source(path, name)
-        raise error(ENOENT, name, "no module of that name is known")
-
-    def _refuse_cycle(self, module: Module, user: Module | None) -> None:
-        at: Module | None = module
-        while user is not None and at is not None:
-            if at is user:
-                raise error(ELOOP, user.name, f"it depends on {module.name!r}, and that on it")
-            at = at.waits_for
-
-    # -- the life of a module, in its own task --------------------------------------------------
-
-    async def _live(self, module: Module, probe: bool) -> None:
-        """Run init, wait for the unload, run exit; then see that nothing is left, and free it."""
-        # Whoever is cancelled, the kernel's own work goes on.
-        with module.thread(EXIT), module.life:
-            try:
-                async with module.tasks:
-                    # Around exit too: init may leave scopes of its own open, which exit closes.
-                    with module.init_scope:
-                        if await self._init(module, probe=probe):
-                            await module.unload.wait()
-                        await Stepped(module, self._exit(module))
-                    if not module.settled.is_set():
-                        self._fail(module, error(EINTR, module.name, "init was cancelled"))
-                    await Stepped(module, self._sweep(module))
-                    module.tasks.cancel_scope.cancel()
-                # Again: a task may have registered something while it was cancelled.
-                await Stepped(module, self._sweep(module))
-            finally:
-                self._free(module)
-
-    async def _init(self, module: Module, *, probe: bool) -> bool:
-        try:
-            await Stepped(module, self._load(module, probe=probe))
-            self._go_live(module)
-        except Exception as exc:
-            if module.init_scope.cancel_called:  # so who wanted it may be gone
-                logger.warning("the init of %r failed when cancelled", module.name, exc_info=exc)
-            self._fail(module, exc)
-            return False
-        return True
-
-    def _fail(self, module: Module, exc: Exception) -> None:
-        module.failure = exc
-        module.state = ModuleState.GOING
-        module.settled.set()
-
-    async def _load(self, module: Module, *, probe: bool) -> None:
-        text = module.text = module.source.load()
-        module.size = text.size
-        for name in text.depends:
-            module.use(await self._resolve(module, name, probe=probe))
-        module.state = ModuleState.COMING
-        # Those it uses may have been loaded on its behalf, and came first.
-        self._all[module] = self._all.pop(module)
-        exit_ = _context_manager(text.main(self, **module.params))
-        if inspect.isawaitable(exit_):
-            module.permanent = True
-            await exit_
-        else:
-            module.exports = await exit_.__aenter__()
-            await self._refuse_cancelled(exit_)
-            module.exit = exit_
-
-    async def _refuse_cancelled(self, exit_: Any) -> None:
-        """Take an init back that has succeeded although it was cancelled."""
-        try:
-            await checkpoint_if_cancelled()
-        except BaseException as exc:
-            await exit_.__aexit__(type(exc), exc, exc.__traceback__)
-            raise
-
-    async def _resolve(self, module: Module, name: str, *, probe: bool) -> Module:
-        """Find a module that another depends on, once it is loaded (``resolve_symbol_wait``)."""
-        if probe:
-            await self._modprobe(name, {}, module)
-            module.waits_for = None
-        needed = self._table.get(name)
-        if needed is not None and not needed.settled.is_set():
-            with anyio.move_on_after(PATIENCE):
-                await needed.settled.wait()
-            needed = self._table.get(name)
-        if needed is None or needed.state is ModuleState.GOING:
-            raise error(ENOENT, module.name, f"it depends on {name!r}, which is not loaded")
-        if needed.state is not ModuleState.LIVE:
-            raise error(EBUSY, module.name, f"it depends on {name!r}, which is still loading")
-        return needed
-
-    def _go_live(self, module: Module) -> None:
-        if module.replaces is not None:
-            self._replace(module.replaces, module)
-        module.put()
-        module.state = ModuleState.LIVE
-        module.settled.set()
-        if sinks:
-            emit("insmod", module.name)
-
-    async def _exit(self, module: Module) -> None:
-        exit_, module.exit = module.exit, None
-        if exit_ is not None:
-            if module.context is not None:
-                module.adopt_context()
-            try:
-                await exit_.__aexit__(None, None, None)
-            except Exception as exc:  # an unload does not stop half-way
-                module.errors.append(exc)
-
-    async def _sweep(self, module: Module) -> None:
-        forgotten = await module.sweep()
-        # What a failed init leaves is its error's business, and needs no warning.
-        if module.context is not None:
-            module.warn(forgotten)
-
-    def _free(self, module: Module) -> None:
-        del self._all[module]
-        if self._table.get(module.name) is module:
-            del self._table[module.name]
-        if module.replaces is not None:
-            module.replaces.replaced_by = None
-        if module.errors:
-            self._failed.append(module)
-        module.free()
+        return await self._modules.modprobe(name, params, None)
 
     # -- unloading ------------------------------------------------------------------------------
 
@@ -499,49 +266,9 @@ class Kernel:
         check_seconds("grace", grace)
         await checkpoint()
         force = bool(flags & os.O_TRUNC)
-        module = self._may_unload(name, force=force)
-        self._begin_unload(module)
-        await self._wait_unloaded(module, grace)
-
-    def _may_unload(self, name: str, *, force: bool) -> Module:
-        module = self._table.get(name)
-        if module is None or len(os.fsencode(name)) >= MODULE_NAME_LEN:
-            raise error(ENOENT, name, "no such module")
-        if module.used_by:
-            users = ", ".join(user.name for user in module.used_by)
-            raise error(EWOULDBLOCK, name, f"in use by {users}")
-        if module.state is not ModuleState.LIVE or module.replaced_by is not None:
-            raise error(EBUSY, name, f"the module is {module.state.value.lower()}, or reloading")
-        if module.permanent and not force:
-            raise error(EBUSY, name, "it has an init and no exit: force it, with os.O_TRUNC")
-        self._refuse_references(module, force=force)
-        module.refuse_own_handlers()
-        return module
-
-    def _refuse_references(self, module: Module, *, force: bool) -> None:
-        if module.refcnt and not force:
-            raise error(EWOULDBLOCK, module.name, f"references are held: {module.refcnt}")
-
-    def _begin_unload(self, module: Module) -> None:
-        module.release()
-        module.context = copy_context()
-        module.unload_began = anyio.current_time()
-        module.unload.set()
-        if sinks:
-            emit("rmmod", module.name)
-
-    async def _wait_unloaded(self, module: Module, grace: float | None = None) -> None:
-        await self._wait_gone(module, self.proc._reaper.grace if grace is None else grace)
-        if module.errors:
-            self._failed.remove(module)
-            msg = f"the module {module.name!r} is unloaded, and some of its code failed"
-            raise ExceptionGroup(msg, module.errors)
-
-    async def _wait_gone(self, module: Module, grace: float | None) -> None:
-        watch = UnloadWatch(
-            module, grace=grace, hung_task_timeout=self.proc._reaper.hung_task_timeout
-        )
-        await watch.wait(module.gone)
+        module = self._modules.may_unload(name, force=force)
+        self._modules.begin_unload(module)
+        await self._modules.wait_unloaded(module, grace)
 
     # -- another version ------------------------------------------------------------------------
 
@@ -583,41 +310,12 @@ class Kernel:
         Linux: has no such thing; ``rmmod`` and ``insmod`` leave a gap.
         """
         await checkpoint()
-        self._refuse_closed()
-        old = self._may_unload(name, force=False)
+        self._modules.refuse_closed()
+        old = self._modules.may_unload(name, force=False)
         source = old.source if program is None else Source(program, name)
         new = Module(self, source, {**old.params, **params})
         new.replaces, old.replaced_by, new.turn = old, new, Turn(new, old)
-        self._start(new, probe=False)
-        await self._wait_loaded(new)
-        await self._wait_unloaded(old)
+        self._modules.start(new, probe=False)
+        await self._modules.wait_loaded(new)
+        await self._modules.wait_unloaded(old)
         return new
-
-    def _replace(self, old: Module, new: Module) -> None:
-        """Change the places of two versions; or refuse, and nothing was changed."""
-        if old.used_by:
-            raise error(EWOULDBLOCK, old.name, "a module that depends on it was loaded meanwhile")
-        self._refuse_references(old, force=False)
-        in_the_way = switch(old, new)
-        if in_the_way:
-            raise error(EEXIST, in_the_way[0].path, "registered by somebody else meanwhile")
-        new.replaces = None
-        self._table[new.name] = new
-        self._begin_unload(old)
-
-
-def _folders(module_path: object) -> list[str]:
-    if isinstance(module_path, str | os.PathLike):  # whose letters would be folders
-        msg = f"module_path is a list of folders: pass [{module_path!r}]"
-        raise TypeError(msg)
-    return [os.fspath(folder) for folder in cast("Iterable[str]", module_path)]
-
-
-def _context_manager(result: Any) -> Any:
-    """Take what a module's main function returned: a context manager, or an awaitable."""
-    if inspect.isasyncgen(result):
-        return asynccontextmanager(lambda: cast("AsyncGenerator[Any]", result))()
-    if hasattr(result, "__aenter__") or inspect.isawaitable(result):
-        return result
-    msg = f"a module's main function yields once, and is async; it returned {result!r:.60}"
-    raise TypeError(msg)

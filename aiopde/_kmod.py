@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast, final
 from ._errors import error
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from ._ops import ProcOps
 
@@ -120,6 +120,33 @@ class Source:
         return _check_main(getattr(module, MAIN))
 
 
+@final
+class Programs:
+    """
+    The programs that modprobe finds by name.
+
+    Args:
+        modules: Programs by name.
+        module_path: Folders, where ``NAME.py`` is looked for if none of these has the name.
+    """
+
+    def __init__(
+        self, modules: Mapping[str, Program], module_path: Iterable[str | os.PathLike[str]]
+    ) -> None:
+        self._modules = dict(modules)
+        self._folders = _folders(module_path)
+
+    def find(self, name: str) -> Source:
+        """Find a program; ``ENOENT`` if there is none."""
+        if name in self._modules:
+            return Source(self._modules[name], name)
+        for folder in self._folders:
+            path = os.path.join(folder, f"{name}.py")
+            if os.path.isfile(path):
+                return Source(path, name)
+        raise error(ENOENT, name, "no module of that name is known")
+
+
 def module_main_missing(*_: object) -> None:
     """Stand in for the main function of a module that is being read, or is gone."""
 
@@ -160,6 +187,13 @@ class Text:
         if self._module is not None:
             sys.modules.pop(self._module.__name__, None)
             self._module = None
+
+
+def _folders(module_path: object) -> list[str]:
+    if isinstance(module_path, str | os.PathLike):  # whose letters would be folders
+        msg = f"module_path is a list of folders: pass [{module_path!r}]"
+        raise TypeError(msg)
+    return [os.fspath(folder) for folder in cast("Iterable[str]", module_path)]
 
 
 def _find_source(path: str) -> tuple[str, str]:

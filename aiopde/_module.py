@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from errno import EDEADLK, EINVAL
-from typing import TYPE_CHECKING, Any, Final, Protocol, Self, final
+from typing import TYPE_CHECKING, Any, Final, Protocol, final
 
 import anyio
 
@@ -18,22 +17,24 @@ from ._errors import error
 from ._holders import holders, own_sites, running_handler, standing
 from ._ops import PARAMETERS
 from ._owner import current_owner, owner_of
+from ._poison import poison
 from ._procfs import ProcFS
+from ._turn import Stepped
 from ._watch import cancel_calls
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import Awaitable, Callable, Generator
     from contextlib import AbstractAsyncContextManager
     from contextvars import Context
-    from types import TracebackType
 
     from anyio.abc import TaskGroup
 
     from ._entry import ProcDirEntry
     from ._holders import Holder
     from ._kmod import Source, Text
-    from ._ops import ProcOps
+    from ._poison import UseAfterFreeError
     from ._removal import Removal
+    from ._turn import Turn
 
 MODULE_REF_BASE: Final = 1
 """What a module's count has before anybody refers to it; unloading takes it away."""
@@ -54,32 +55,6 @@ class ModuleState(Enum):
     """It refuses new references; its exit runs, or what a failed init left is undone."""
     GONE = "Gone"
     """Freed: none of its code runs any more."""
-
-
-@final
-class UseAfterFreeError(RuntimeError):
-    """
-    Code of a module that is gone was reached: in Linux an oops, or worse.
-
-    No ``OSError``, so that nobody takes it for the answer of a file. It means that something let
-    a module go while it could still be called: an ``owner=None``, a forced rmmod, a table of
-    handlers that outlived its module.
-
-    Args:
-        module: Its name.
-        entry: The path that led there.
-        handler: Which handler was called.
-    """
-
-    def __init__(self, module: str, entry: str, handler: str) -> None:
-        msg = f"use after free: {handler} of {entry!r} is code of the module {module!r}, gone"
-        super().__init__(msg)
-        self.module = module
-        self.entry = entry
-        self.handler = handler
-
-    def __reduce__(self) -> tuple[type[UseAfterFreeError], tuple[str, str, str]]:
-        return UseAfterFreeError, (self.module, self.entry, self.handler)
 
 
 @final
@@ -455,25 +430,6 @@ def _take_back(entry: ProcDirEntry) -> None:
     entry.tree.inodes.give_back(entry.ino)
 
 
-def poison(ops: ProcOps, log: Log, module: str) -> None:
-    """Make every handler of a table raise :class:`UseAfterFreeError`, and forget the real ones."""
-
-    def trap(op: str) -> Callable[..., object]:
-        def use_after_free(file: Any, *_: object) -> object:
-            raise log.use_after_free(module, file.entry.path, op)
-
-        return use_after_free
-
-    for op in PARAMETERS:
-        if getattr(ops, op) is not None:
-            object.__setattr__(ops, op, trap(op))
-    object.__setattr__(ops, "reader", getattr(ops, ops.reader_name))
-    object.__setattr__(ops, "writer", ops.write)
-    object.__setattr__(ops, "awaited", frozenset[str]())
-    object.__setattr__(ops, "release_suspends", False)
-    ops.handles.clear()
-
-
 def this_module() -> Module:
     """
     Return the module whose init, exit, background task or handler this is. Not a checkpoint.
@@ -493,101 +449,3 @@ def this_module() -> Module:
         msg = "this_module() is for a module's init, exit, background tasks and handlers"
         raise RuntimeError(msg)  # noqa: TRY004  it is the place that is wrong, not a type
     return owner
-
-
-# -- two versions at once -----------------------------------------------------------------------
-
-
-@final
-class Turn:
-    """
-    For the length of one step, shows the tree as one version of a module has to see it.
-
-    Two versions have the same names. While the new one's init runs, the tree has the old ones, and
-    nobody may notice the new; when they have changed places, the old one's exit must find its own
-    names, not those of its successor. Since one task runs at a time, it is enough to change the
-    names around each step of such code: nothing else can look in between.
-    """
-
-    def __init__(self, mine: Module, other: Module | None) -> None:
-        self._mine = mine
-        self._other = other
-        self._displaced: list[ProcDirEntry] = []
-
-    def __enter__(self) -> Self:
-        if self._other is not None:
-            self._other.hide()
-        self._displaced = self._mine.show()
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
-        self._mine.hide()
-        for entry in self._displaced:
-            entry.parent.add_child(entry)
-        if self._other is not None:
-            self._other.show()
-
-
-def switch(old: Module, new: Module) -> list[ProcDirEntry]:
-    """
-    Let the names of *new* take the place of those of *old*, in one step.
-
-    Returns:
-        What is in the way: entries that belong to neither. Nothing was changed then.
-    """
-    old.hide()
-    displaced = new.show()
-    if displaced:
-        new.hide()
-        for entry in displaced:
-            entry.parent.add_child(entry)
-        old.show()
-        return displaced
-    old.turn, new.turn = Turn(old, None), None
-    return []
-
-
-@final
-class Stepped(Generator[Any, Any, Any]):
-    """
-    Runs a coroutine step by step, each step in the module's turn if it has one; awaitable once.
-
-    To who walks a task's chain of awaits it looks as if it were that coroutine.
-    """
-
-    def __init__(self, module: Module, coro: Coroutine[Any, Any, Any]) -> None:
-        self._module = module
-        self._coro = coro
-
-    def __await__(self) -> Generator[Any, Any, Any]:
-        return self
-
-    def send(self, value: Any) -> Any:
-        """Go on to where it waits next."""
-        return self._step(self._coro.send, value)
-
-    def throw(self, *exc: Any) -> Any:
-        """Go on with an exception."""
-        return self._step(self._coro.throw, *exc)
-
-    def _step(self, step: Callable[..., Any], *args: Any) -> Any:
-        turn = self._module.turn
-        if turn is None:
-            return step(*args)
-        with turn:
-            return step(*args)
-
-    @property
-    def cr_frame(self) -> Any:
-        """The coroutine's frame."""
-        return self._coro.cr_frame  # type: ignore[attr-defined]
-
-    @property
-    def cr_await(self) -> Any:
-        """What the coroutine awaits."""
-        return self._coro.cr_await  # type: ignore[attr-defined]

@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ._ops import ProcOps
-from ._seq_file import SeqOps, records, seq_lseek, seq_open, seq_read, single
+from ._records import records
+from ._seq_file import SeqOps
+from ._seq_read import seq_lseek, seq_open, seq_read
+from ._single import single
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

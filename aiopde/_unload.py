@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, final
 import anyio
 
 from . import _watch
+from ._deadlock import Look
 from ._errors import error
-from ._holders import Look
 from ._module import EXIT, Module
 from ._trace import logger
 from ._watch import RemovalTimeoutError, Vigil, list_of

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup
 
-    from aiopde import File, ProcFile, Stat
+    from aiopde import File, Holder, ProcFile, Stat
 
 T = TypeVar("T")
 
@@ -305,3 +305,12 @@ class Busy:
     @property
     def released(self) -> bool:
         return "release 1" in self.log
+
+
+def ops_of(found: list[Holder]) -> list[tuple[str, str]]:
+    return sorted((holder.path, holder.op) for holder in found)
+
+
+def lines(holder: Holder) -> list[str]:
+    """The functions of its stack, innermost first."""
+    return [frame.rpartition(" in ")[2] for frame in holder.stack]

@@ -430,7 +430,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "seq: a session that is cancelled is not stopped",
-        "_seq_file.py",
+        "_seq_read.py",
         "            with anyio.CancelScope(shield=True):\n                await self._stop(exc)\n",
         "            self._item = exc\n",
     ),
@@ -511,20 +511,20 @@ MUTANTS: Final = (
     Mutant(
         "rmmod: an await between the look at the references and the going",
         "_kernel.py",
-        "        module = self._may_unload(name, force=force)\n"
-        "        self._begin_unload(module)\n",
-        "        module = self._may_unload(name, force=force)\n"
-        "        await checkpoint()\n        self._begin_unload(module)\n",
+        "        module = self._modules.may_unload(name, force=force)\n"
+        "        self._modules.begin_unload(module)\n",
+        "        module = self._modules.may_unload(name, force=force)\n"
+        "        await checkpoint()\n        self._modules.begin_unload(module)\n",
     ),
     Mutant(
         "rmmod: returns before it is gone",
-        "_kernel.py",
+        "_modules.py",
         "        await watch.wait(module.gone)\n",
         "        await watch.wait(module.unload)\n",
     ),
     Mutant(
         "module: what exit forgot stays",
-        "_kernel.py",
+        "_modules.py",
         "        forgotten = await module.sweep()\n",
         "        await checkpoint()\n        forgotten: list[ProcDirEntry] = []\n",
     ),
@@ -536,25 +536,25 @@ MUTANTS: Final = (
     ),
     Mutant(
         "insmod: an await between the look at the name and the taking of it",
-        "_kernel.py",
-        "        module = Module(self, source, params)\n"
-        "        self._table[module.name] = module\n",
-        "        module = Module(self, source, params)\n        await checkpoint()\n"
-        "        self._table[module.name] = module\n",
+        "_modules.py",
+        "        module = Module(self._kernel, source, params)\n"
+        "        self.by_name[module.name] = module\n",
+        "        module = Module(self._kernel, source, params)\n        await checkpoint()\n"
+        "        self.by_name[module.name] = module\n",
     ),
     Mutant(
         "insmod: does not wait for a namesake to settle",
-        "_kernel.py",
+        "_modules.py",
         "        if not other.settled.is_set():\n            await other.settled.wait()\n"
-        "            other = self._table.get(name)\n",
+        "            other = self.by_name.get(name)\n",
         "        if not other.settled.is_set():\n            return\n",
     ),
     Mutant(
         "reload: the old version goes before the new one is there",
         "_kernel.py",
-        "        self._start(new, probe=False)\n        await self._wait_loaded(new)\n",
+        "        self._modules.start(new, probe=False)\n",
         "        old.hide()\n        await checkpoint()\n        old.show()\n"
-        "        self._start(new, probe=False)\n        await self._wait_loaded(new)\n",
+        "        self._modules.start(new, probe=False)\n",
     ),
     # -- the tree
     Mutant(

@@ -9,13 +9,10 @@ import pytest
 from anyio import wait_all_tasks_blocked
 
 from aiopde import File, Kernel, Module, ProcFS, ProcOps, this_module
+from tests.drivers import empty
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-
-
-async def empty(kernel: Kernel) -> AsyncIterator[None]:
-    yield
 
 
 class TestThisModule:

@@ -27,7 +27,7 @@ from aiopde import (
     RemovalTimeoutError,
     SeqFile,
     SeqOps,
-    _holders,
+    _deadlock,
     _watch,
 )
 from aiopde._entry import KillableEntry
@@ -1372,7 +1372,7 @@ class TestClock:
         After half a second, and then each time it has waited twice as long; never before.
         """
         looks: list[float] = []
-        find_cycle = _holders.find_cycle
+        find_cycle = _deadlock.find_cycle
 
         def count(removal: Removal, event: anyio.Event) -> list[str] | None:
             looks.append(round(anyio.current_time() - began, 3))

@@ -13,7 +13,8 @@ import anyio
 from aiopde import ModuleState
 from aiopde._entry import GONE
 from aiopde._errors import error
-from aiopde._holders import calls, stack_of
+from aiopde._holders import calls
+from aiopde._stacktrace import stack_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -166,7 +167,7 @@ def tell_why(kernel: Kernel, looks: Looks, name: str) -> list[Told]:
         OSError: ``ENOENT``: there is neither.
     """
     inside = looks.look(kernel.proc.root)
-    modules = [module for module in kernel._all if module.name == name]
+    modules = [module for module in kernel._modules.all if module.name == name]
     going = [module for module in modules if module.state is ModuleState.GOING]
     told = [_why_module(module, inside) for module in going]
     path = _full_path(kernel, name)

@@ -19,18 +19,22 @@ import pytest
 import trio
 from anyio import Event, create_task_group, from_thread, to_thread
 
-from aiopde import File, ProcFS, ProcOps, RemovalTimeoutError, WaitQueue, _holders, _watch
-from tests.helpers import SLACK, Call, Handlers, all_blocked, refused, start, state, wait_until
+from aiopde import File, ProcFS, ProcOps, RemovalTimeoutError, WaitQueue
+from tests.cycles import GRACE, Ring, collect_looks, directly, noting, reading, through_a_child
+from tests.helpers import SLACK, Call, all_blocked, refused, start, state, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 
     from aiopde import ProcDirEntry
-    from aiopde._removal import Removal
 
     Way = Callable[[ProcDirEntry], Awaitable[object]]
 
-GRACE = 0.02
+
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch) -> list[list[str] | None]:
+    """What each look for a circle has found."""
+    return collect_looks(monkeypatch)
 
 
 @contextmanager
@@ -38,60 +42,6 @@ def within_a_second() -> Generator[None]:
     began = anyio.current_time()
     yield
     assert anyio.current_time() - began < 1 + SLACK
-
-
-@pytest.fixture
-def looks(monkeypatch: pytest.MonkeyPatch) -> list[list[str] | None]:
-    """What each look for a circle has found; they begin soon, and each goes through all tasks."""
-    found: list[list[str] | None] = []
-    find_cycle = _holders.find_cycle
-
-    def find(removal: Removal, event: Event) -> list[str] | None:
-        found.append(find_cycle(removal, event))
-        return found[-1]
-
-    monkeypatch.setattr(_watch, "_FIRST_LOOK", GRACE)
-    monkeypatch.setattr(_watch, "find_cycle", find)
-    monkeypatch.setattr(_holders, "_REST", 0)
-    monkeypatch.setattr(_holders, "_REST_PER_LOOK", 0)
-    return found
-
-
-def reading(way: Way, caught: list[OSError]) -> ProcOps:
-    """Handlers whose read removes its own entry in some way, and notes what comes of it."""
-
-    async def read(file: File, size: int, pos: int) -> bytes:
-        with noting(caught):
-            await way(file.entry)
-        return b"read"
-
-    return ProcOps(read=read)
-
-
-@contextmanager
-def noting(caught: list[OSError]) -> Generator[None]:
-    """Keep the OSError that the block ends with, alone or in groups of groups."""
-    try:
-        yield
-    except* OSError as group:
-        caught.extend(leaves(group))
-
-
-def leaves(group: BaseExceptionGroup[OSError]) -> Generator[OSError]:
-    for exc in group.exceptions:
-        if isinstance(exc, BaseExceptionGroup):
-            yield from leaves(exc)
-        else:
-            yield exc
-
-
-async def directly(entry: ProcDirEntry) -> None:
-    await entry.remove()
-
-
-async def through_a_child(entry: ProcDirEntry) -> None:
-    async with create_task_group() as tg:
-        tg.start_soon(entry.remove, name="child")
 
 
 async def through_a_grandchild(entry: ProcDirEntry) -> None:
@@ -480,49 +430,6 @@ class TestD5:
             assert reader.result == b"read"
 
 
-class Ring:
-    """Entries each of whose handlers removes the next one, and the last the first."""
-
-    def __init__(self, proc: ProcFS, size: int, *, way: Way, nested: bool = False) -> None:
-        self.caught: list[OSError] = []
-        self.all_inside = Event()
-        self.may_leave = Event()
-        self._inside = 0
-        self._way = way
-        self.targets: list[ProcDirEntry] = []
-        self.entries: list[ProcDirEntry] = []
-        for number in range(size):
-            parent = proc.mkdir(f"d{number}") if nested else None
-            entry = proc.create(f"x{number}", ProcOps(read=self.read), parent=parent, data=number)
-            self.entries.append(entry)
-            self.targets.append(parent or entry)
-
-    async def read(self, file: File, size: int, pos: int) -> bytes:
-        self._inside += 1
-        if self._inside == len(self.entries):
-            self.all_inside.set()
-        await self.all_inside.wait()
-        number: int = file.data
-        target = self.targets[(number + 1) % len(self.targets)]
-        with noting(self.caught):
-            await self._way(target)
-        await self.may_leave.wait()
-        return b"read"
-
-    async def play(self, proc: ProcFS) -> None:
-        """Read all of them at once; let go when one was told."""
-        readers = [Call((await proc.open(entry)).read) for entry in self.entries]
-        async with create_task_group() as tg:
-            for number, reader in enumerate(readers):
-                tg.start_soon(reader.run, name=f"reader {number}")
-            await wait_until(lambda: self.caught)
-            self.may_leave.set()
-        assert [reader.result for reader in readers] == [b"read"] * len(readers)
-        for target in self.targets:
-            await target.remove()
-            assert state(target) == "gone"
-
-
 class TestD6:
     """Handlers that wait for the removal of each other's entries."""
 
@@ -612,195 +519,6 @@ class TestD7:
             await entry.remove()
 
 
-class TestNoDeadlock:
-    """What CONTRACT.md lists as none, and what only looks like one."""
-
-    async def test_open_files(self) -> None:
-        """
-        `rmmod foo </proc/foo`: an open file is none, nor is a poll that waits.
-        """
-        handlers = Handlers()
-        async with ProcFS() as proc, create_task_group() as tg:
-            entry = proc.create("x", ProcOps(read=handlers.read, poll=lambda file: 0))
-            file = await proc.open("x")
-            poller = await start(tg, file.poll, timeout=None)
-            await entry.remove()
-            await all_blocked()
-            assert poller.done
-
-    async def test_a_reader_whose_other_group_has_the_remover(
-        self, looks: list[list[str] | None]
-    ) -> None:
-        """
-        A task that reads is not waiting for its task group, whose block has not ended yet.
-        """
-        handlers = Handlers()
-        handlers.hold_up("read")
-        async with ProcFS() as proc:
-            # With fast_acquire the reader is inside before any other task of it has begun.
-            entry = proc.create("x", handlers.ops("read"), fast_acquire=True)
-            file = await proc.open("x")
-
-            async def let_go_later() -> None:
-                await wait_until(lambda: len(looks) >= 3)
-                handlers.let_go("read")
-
-            async with create_task_group() as tg:
-                tg.start_soon(entry.remove)
-                tg.start_soon(let_go_later)
-                assert await file.read() == b"content"
-        assert looks == [None] * len(looks)
-        assert state(entry) == "gone"
-
-    async def test_a_handler_that_waits_for_others(self, looks: list[list[str] | None]) -> None:
-        """
-        A handler may wait for a task group of its own, whose tasks do something else.
-        """
-        may_go = Event()
-
-        async def read(file: File, size: int, pos: int) -> bytes:
-            async with create_task_group() as tg:
-                tg.start_soon(may_go.wait)
-            return b"read"
-
-        async with ProcFS() as proc, create_task_group() as tg:
-            entry = proc.create("x", ProcOps(read=read))
-            reader = await start(tg, (await proc.open("x")).read)
-            remover = await start(tg, entry.remove)
-            await wait_until(lambda: len(looks) >= 3)
-            may_go.set()
-            await all_blocked()
-            assert (reader.result, remover.result) == (b"read", None)
-        assert looks == [None] * len(looks)
-
-    async def test_an_outsider_is_not_told(self, looks: list[list[str] | None]) -> None:
-        """
-        Who only waits for a circle, and is no part of it, waits until it is broken.
-        """
-        async with ProcFS() as proc, create_task_group() as tg:
-            ring = Ring(proc, 2, way=directly)
-            for entry in ring.entries:
-                tg.start_soon((await proc.open(entry)).read)
-            await ring.all_inside.wait()
-            outsiders = [await start(tg, entry.remove) for entry in ring.entries]
-            await wait_until(lambda: ring.caught)
-            ring.may_leave.set()
-            await wait_until(lambda: all(outsider.done for outsider in outsiders))
-            assert [outsider.result for outsider in outsiders] == [None, None]
-            assert len(ring.caught) == 1
-
-    async def test_nor_is_the_end_of_the_tree(self, looks: list[list[str] | None]) -> None:
-        """
-        A tree that is left with a circle inside ends well, once that is broken.
-        """
-        caught: list[OSError] = []
-        proc = ProcFS()
-        async with create_task_group() as tg, proc:
-            proc.create("x", reading(through_a_child, caught))
-            tg.start_soon((await proc.open("x")).read)
-            await all_blocked()
-        assert [exc.errno for exc in caught] == [EDEADLK]
-        assert state(proc.root) == "gone"
-
-    async def test_a_handler_that_waits_for_what_goes_first(
-        self, looks: list[list[str] | None]
-    ) -> None:
-        """
-        In a directory that goes, a later entry's handler may wait for an earlier entry's end.
-        """
-        handlers = Handlers()
-        handlers.hold_up("read")
-        may_join = Event()
-        async with ProcFS() as proc, create_task_group() as tg:
-            directory = proc.mkdir("d")
-            first = proc.create("d/1st", handlers.ops("read"))
-
-            async def read(file: File, size: int, pos: int) -> bytes:
-                await may_join.wait()
-                await first.remove()
-                return b"read"
-
-            proc.create("d/2nd", ProcOps(read=read))
-            await start(tg, (await proc.open("d/1st")).read)
-            reader = await start(tg, (await proc.open("d/2nd")).read)
-            remover = await start(tg, directory.remove)
-            may_join.set()
-            await wait_until(lambda: len(looks) >= 4)
-            assert (reader.done, remover.done) == (False, False)
-            handlers.let_go("read")
-            await all_blocked()
-            assert (reader.result, remover.result) == (b"read", None)
-        assert looks == [None] * len(looks)
-
-    async def test_who_waits_for_a_part_of_what_goes(self, looks: list[list[str] | None]) -> None:
-        """
-        Who joins for a directory within another waits for no removal of what is elsewhere in it.
-        """
-        handlers = Handlers()
-        handlers.hold_up("read")
-        may_join = Event()
-        async with ProcFS() as proc, create_task_group() as tg:
-            directory, part = proc.mkdir("d"), proc.mkdir("d/part")
-            proc.create("d/part/x", handlers.ops("read"))
-
-            async def read(file: File, size: int, pos: int) -> bytes:
-                await may_join.wait()
-                await part.remove()
-                return b"read"
-
-            other = proc.create("d/other", ProcOps(read=read))
-            await start(tg, (await proc.open("d/part/x")).read)
-            reader = await start(tg, (await proc.open("d/other")).read)
-            removers = [await start(tg, entry.remove) for entry in (other, directory)]
-            may_join.set()
-            await wait_until(lambda: len(looks) >= 6)
-            assert not reader.done
-            handlers.let_go("read")
-            await all_blocked()
-            assert [remover.result for remover in removers] == [None, None]
-        assert looks == [None] * len(looks)
-
-    async def test_who_is_suspected_wrongly(
-        self, looks: list[list[str] | None], monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """
-        A task that stands between two circles is suspected, but in none: it is not told.
-        """
-
-        def everybody(look: _holders.Look) -> frozenset[int]:
-            return frozenset(look.waiters)
-
-        monkeypatch.setattr(_holders.Look, "suspects", everybody)
-        handlers = Handlers()
-        handlers.hold_up("read")
-        async with ProcFS() as proc, create_task_group() as tg:
-            entry = proc.create("x", handlers.ops("read"))
-            await start(tg, (await proc.open("x")).read)
-            remover = await start(tg, entry.remove)
-            await wait_until(lambda: looks)
-            handlers.let_go("read")
-            await all_blocked()
-            assert remover.result is None
-
-    async def test_a_circle_that_is_left_in_time(self, looks: list[list[str] | None]) -> None:
-        """
-        A child that gives up before anybody looks has waited in no deadlock.
-        """
-
-        async def way(entry: ProcDirEntry) -> None:
-            async with create_task_group() as tg:
-                tg.start_soon(entry.remove)
-                await all_blocked()
-                tg.cancel_scope.cancel()
-
-        caught: list[OSError] = []
-        async with ProcFS() as proc:
-            entry = proc.create("x", reading(way, caught))
-            assert await (await proc.open("x")).read() == b"read"
-            await entry.remove()
-        assert caught == []
-
-
 class TestTheTreeItself:
     async def test_a_handler_that_leaves_its_tree(self) -> None:
         """
@@ -823,46 +541,3 @@ class TestTheTreeItself:
             with within_a_second():
                 assert await file.read() == b"read"
         assert [getattr(exc, "errno", None) for exc in errors] == [EDEADLK]
-
-
-class TestCosts:
-    async def test_nobody_looks_before_half_a_second(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """
-        Removals that end sooner never go through the tasks.
-        """
-        monkeypatch.setattr(_watch, "find_cycle", None)
-        handlers = Handlers()
-        handlers.hold_up("read")
-        async with ProcFS() as proc, create_task_group() as tg:
-            entry = proc.create("x", handlers.ops("read"))
-            await start(tg, (await proc.open("x")).read)
-            remover = await start(tg, entry.remove)
-            handlers.let_go("read")
-            await all_blocked()
-            assert remover.result is None
-
-    async def test_many_who_wait_share_a_look(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """
-        Any number of removals may wait at the same time: one look serves them all.
-        """
-        looks: list[int] = []
-
-        class CountedLook(_holders.Look):
-            def __init__(self) -> None:
-                super().__init__()
-                looks.append(len(self.waiters))
-
-        monkeypatch.setattr(_watch, "_FIRST_LOOK", 10 * GRACE)
-        monkeypatch.setattr(_holders, "Look", CountedLook)
-        handlers = Handlers()
-        handlers.hold_up("read")
-        async with ProcFS() as proc, create_task_group() as tg:
-            for number in range(50):
-                entry = proc.create(f"x{number}", handlers.ops("read"))
-                tg.start_soon((await proc.open(entry)).read)
-            await all_blocked()
-            for child in proc.root.children:
-                tg.start_soon(child.remove)
-            await anyio.sleep(15 * GRACE)
-            assert 1 <= len(looks) <= 5
-            handlers.let_go("read")

@@ -100,10 +100,14 @@ def explore(
     verdict = drive(scenario, tally.supervise(search), settings)
     if shard is None:
         tally.check_victims(verdict)
+    if verdict.startswith("bounded"):
+        tally.say_why()
     doubts = set[str]() if replay is None else _doubts(followed, tally.failure)
     failure = tally.failure
     if failure is not None:
         failure = _look_again(scenario, settings, failure, tally.path)
+        if tally.passed is not None and _fails(scenario, settings, tally.passed):
+            failure = _outlived(failure)
         if shrink and replay is None and not keep_going:
             failure = _shrunk(scenario, settings, failure)
     return Result(
@@ -194,7 +198,11 @@ class Tally:
         self._began = self._told = time.perf_counter()
         self.strategy = strategy
         self.schedules = self.failures = self.blocked = 0
+        self._unfair = self._broken_off = False
+        """Whether executions were cut short, as a loop's or as failing ones."""
         self.failure: Failure | None = None
+        self.passed: Schedule | None = None
+        """The schedule of the first execution, if that did not fail."""
         self.path: list[str] = []
         """Who made each step of the first execution that failed."""
         self.outcomes: Counter[Hashable] = Counter()
@@ -228,6 +236,10 @@ class Tally:
         if self._missing:
             self._names |= {lane.name: None for lane in execution.lanes if lane.cancels is None}
             self._missing -= set(self._names)
+        if self.schedules == 1 and execution.failure is None:
+            self.passed = execution.schedule
+        self._unfair |= execution.unfair
+        self._broken_off |= execution.broken_off
         if execution.cut:
             self.blocked += 1
         else:
@@ -251,6 +263,23 @@ class Tally:
         if not verdict.startswith("sampled"):
             raise ValueError(msg)
         self.notes.add(msg)
+
+    def say_why(self) -> None:
+        """Note why not every order was seen, as far as it shows in the executions."""
+        if self._unfair:
+            self.notes.add(
+                "a loop went on until everybody was given his turn, and what other turns it could "
+                "take was not tried: give it an end, or raise max_steps="
+            )
+        if self._broken_off:
+            self.notes.add(
+                "failures ended executions whose tasks could still have moved, and which orders "
+                "those would have led to was not seen: mend what fails, and explore again"
+            )
+        if self.schedules >= self._most:
+            self.notes.add(
+                f"after {self._most} schedules there was more to try: raise max_schedules="
+            )
 
     def _fail(self, failure: Failure, execution: Execution) -> None:
         self.failures += 1
@@ -316,6 +345,22 @@ def _look_again(
         failure.exception,
         steps,
     )
+
+
+def _fails(scenario: Scenario, settings: Settings, schedule: Schedule) -> bool:
+    seen: list[Execution] = []
+    drive(scenario, _watched(schedule, Recorder(), seen), settings)
+    return seen[0].failure is not None
+
+
+def _outlived(failure: Failure) -> Failure:
+    """Return what to say where the first schedule passed at first, and now does not."""
+    message = (
+        "not deterministic: the first schedule has passed, and now fails too. Something outlives "
+        "an execution: make it in the test, not in a fixture, a class or a module. What fails is "
+        f"{failure.message}"
+    )
+    return replace(failure, kind="nondeterminism", message=message)
 
 
 def _watched(schedule: Schedule, recorder: Recorder, seen: list[Execution]) -> Search:

@@ -262,8 +262,7 @@ class Run:
             del self.choices[self._fair_from :]
             message = f"still moving after {len(self.path)} steps, half of them in fair turns"
             self.fail("livelock", message, waiting=self._waiters())
-            if lane.task is not None:
-                self.ready.append(lane)  # so that it is not forgotten when all is cleared away
+            self.ready.append(lane)  # so that it is not forgotten when all is cleared away
             return True
         execution.unfair = True
         self._fair_from = len(self.choices)

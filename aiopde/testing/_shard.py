@@ -14,7 +14,7 @@ from concurrent.futures import (
     ProcessPoolExecutor,
     ThreadPoolExecutor,
 )
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -24,7 +24,7 @@ from ._explorer import explore, split
 from ._result import Progress, Result
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Generator, Hashable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from ._explorer import Scenario
@@ -67,8 +67,8 @@ def explore_on(
         progress: Called here, whenever a job has ended.
         options: The others of :func:`explore`.
 
-    Not to be called where a loop is running. An interrupt leaves no job waiting, but those under
-    way still end, as the executor wants it.
+    Not to be called where a loop is running. An interrupt, or another error, ends the processes
+    that were made for *executor=None*; of another executor the jobs under way still end.
 
     Raises:
         TypeError: *scenario* cannot be sent to another process, or *executor* is none, or one of
@@ -125,10 +125,20 @@ def _pool(executor: Executor | None, workers: int) -> AbstractContextManager[Exe
     if executor is not None and not isinstance(cast("object", executor), Executor):
         msg = f"executor= wants an executor of concurrent.futures, or None, not {executor!r:.60}"
         raise TypeError(msg)
-    if executor is None:
-        # Not fork: a loop that runs here, or its threads, would be there in part.
-        return ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
-    return nullcontext(executor)
+    return _own_pool(workers) if executor is None else nullcontext(executor)
+
+
+@contextmanager
+def _own_pool(workers: int) -> Generator[Executor]:
+    """Have processes for the block; where that is interrupted, nobody waits for their jobs."""
+    # Not fork: a loop that runs here, or its threads, would be there in part.
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        try:
+            yield pool
+        except BaseException:
+            for process in list(pool._processes.values()):
+                process.terminate()
+            raise
 
 
 # -- the jobs -------------------------------------------------------------------------------------

@@ -137,12 +137,13 @@ def _backends(config: pytest.Config, marks: list[pytest.Mark]) -> tuple[str, ...
 
 
 def _chosen(backend: object) -> tuple[str, ...]:
-    listed: Any = backend if isinstance(backend, list | tuple) else (backend,)
-    for name in listed:
+    listed = isinstance(backend, list | tuple)
+    names = tuple(cast("list[str]", backend)) if listed else (cast("str", backend),)
+    for name in names:
         if name not in _BACKENDS:
             msg = f"mark explore: no backend {name!r}: there are 'asyncio' and 'trio'"
             raise pytest.Collector.CollectError(msg)
-    return tuple(listed)
+    return names
 
 
 def _option(config: pytest.Config, name: str) -> object:

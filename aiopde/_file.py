@@ -16,7 +16,7 @@ from anyio.lowlevel import checkpoint
 from ._credentials import ROOT
 from ._errors import bad_file, error
 from ._flags import readable, writable
-from ._open_file import CLOSED, DEFAULT_POLLMASK, MAX_RW_COUNT, File, check_size
+from ._open_file import CLOSED, DEFAULT_POLLMASK, MAX_RW_COUNT, File, check_size, no_size
 from ._trace import sinks
 from ._wait import Wakeup
 
@@ -100,9 +100,8 @@ class ProcFile(AsyncResource):
                 size = await file.take_position("read", size)
             else:
                 file._in_use = 1
-        except TypeError:
-            check_size("read", size)
-            raise
+        except TypeError:  # of a size that is no number, here or in take_position()
+            raise no_size("read", size) from None
         try:
             data: bytes = await file.entry.ops.reader(file, size, file.pos)
             if type(data) is not bytes or (count := len(data)) > size:

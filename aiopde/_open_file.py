@@ -536,9 +536,13 @@ def new_file(entry: ProcDirEntry, flags: int) -> File:
 def check_size(call: str, size: object) -> None:
     """Refuse a size that is no number."""
     if not isinstance(size, int):
-        how = "readv([20, 30])" if call == "readv" else f"{call}(4096)"
-        msg = f"{call} wants a size in bytes, as {how}, not {size!r:.60}"
-        raise TypeError(msg)
+        raise no_size(call, size)
+
+
+def no_size(call: str, size: object) -> TypeError:
+    """Make the error of a size that is no number."""
+    how = "readv([20, 30])" if call == "readv" else f"{call}(4096)"
+    return TypeError(f"{call} wants a size in bytes, as {how}, not {size!r:.60}")
 
 
 def refuse(call: str, entry: ProcDirEntry) -> EntryRemovedError:

@@ -87,9 +87,10 @@ def pytest_pycollect_makeitem(
     collector: pytest.Module | pytest.Class, name: str, obj: Any
 ) -> Generator[None, Any, Any]:
     """Make an async test that is marked one of ours."""
-    if not (collector.istestfunction(obj, name) and _is_explored(collector, name, obj)):
+    test = getattr(obj, "__func__", obj)  # of a static method
+    if not (collector.istestfunction(obj, name) and _is_explored(collector, name, test)):
         return (yield)
-    _choose_backends(collector, obj)
+    _choose_backends(collector, test)
     return [ExploredFunction.take_over(item) for item in (yield)]
 
 
@@ -99,7 +100,8 @@ def _is_explored(collector: pytest.Module | pytest.Class, name: str, obj: Any) -
         return False
     if inspect.iscoroutinefunction(obj) and not hasattr(obj, "hypothesis"):
         return True
-    if own:
+    inner = getattr(getattr(obj, "hypothesis", None), "inner_test", None)
+    if own or inspect.iscoroutinefunction(inner):
         msg = f"{name} is marked explore: that wants an async function, and none of @given"
         raise collector.CollectError(msg)
     return False  # one of a class or module that is marked as a whole
@@ -120,8 +122,7 @@ def _backends(config: pytest.Config, marks: list[pytest.Mark]) -> tuple[str, ...
     """Name the backends; none: those of the fixture *anyio_backend*."""
     for mark in marks:
         if mark.name == "explore" and mark.kwargs.get("backend"):
-            chosen = mark.kwargs["backend"]
-            return (chosen,) if isinstance(chosen, str) else tuple(chosen)
+            return _chosen(mark.kwargs["backend"])
         if mark.name in _BACKENDS:
             return (mark.name,)
         if mark.name == "anyio":
@@ -133,6 +134,16 @@ def _backends(config: pytest.Config, marks: list[pytest.Mark]) -> tuple[str, ...
     if config.pluginmanager.hasplugin("anyio"):
         return ()
     return _BACKENDS if find_spec("trio") else _BACKENDS[:1]
+
+
+def _chosen(backend: object) -> tuple[str, ...]:
+    listed = isinstance(backend, list | tuple)
+    names = tuple(cast("list[str]", backend)) if listed else (cast("str", backend),)
+    for name in names:
+        if name not in _BACKENDS:
+            msg = f"mark explore: no backend {name!r}: there are 'asyncio' and 'trio'"
+            raise pytest.Collector.CollectError(msg)
+    return names
 
 
 def _option(config: pytest.Config, name: str) -> object:
@@ -152,6 +163,15 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         raise pytest.UsageError(msg)
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Refuse to run once what is to be explored: a method of unittest's, say, never comes to us."""
+    if isinstance(item, ExploredFunction) or item.get_closest_marker("explore") is None:
+        return
+    if inspect.iscoroutinefunction(getattr(item, "function", None)):
+        why = f"{type(item).__name__} would run it just once"
+        pytest.fail(f"{item.name} is marked explore, and {why}: make it a plain function", False)
+
+
 # -- running --------------------------------------------------------------------------------------
 
 
@@ -165,6 +185,8 @@ class ExploredFunction(pytest.Function):
     """
 
     _result: Result | None = None
+    _misuse = False
+    """Whether it could not be explored, for a reason that its message tells."""
 
     @classmethod
     def take_over(cls, item: pytest.Function) -> ExploredFunction:
@@ -197,16 +219,19 @@ class ExploredFunction(pytest.Function):
 
     def runtest(self) -> None:
         """Explore."""
-        from aiopde.testing import explore
+        from aiopde.testing import UncontrolledError, explore
 
         backend = self._backend()
         options = self._options(inspect.signature(explore).parameters)
         progress = _ProgressLine(self.config)
         try:
             result = explore(self._scenario(), backend=backend, progress=progress, **options)
+        except (TypeError, ValueError, UncontrolledError):
+            self._misuse = True
+            raise
         finally:
             progress.clear()
-        self.user_properties.append((_VERDICT, [result.verdict, result.schedules]))
+        self.user_properties.append((_VERDICT, [result.verdict, result.schedules, *result.notes]))
         if result.failure is not None:
             raise self._reason(result)
         self.add_report_section("call", "explore", str(result))
@@ -257,6 +282,8 @@ class ExploredFunction(pytest.Function):
         """Show the schedule below what pytest shows of the exception."""
         from aiopde.testing import RaceFoundError, report
 
+        if self._misuse and not self.config.option.fulltrace:
+            return excinfo.getrepr(style="value")
         if self._result is None:
             return super().repr_failure(excinfo)
         shown: Any
@@ -343,10 +370,14 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     verdicts: Counter[str] = Counter()
     schedules = 0
     for report in terminalreporter.getreports("passed"):
-        for name, value in report.user_properties:
-            if name == _VERDICT:
-                verdicts[value[0].partition(" ")[0]] += 1
-                schedules += value[1]
+        told = dict(report.user_properties).get(_VERDICT)
+        if told:
+            verdict, number, *notes = told
+            verdicts[verdict.partition(" ")[0]] += 1
+            schedules += number
+            for note in notes if verdict == "replayed" else ():  # it may be another test's schedule
+                terminalreporter.write_line(f"{report.nodeid}: {note}")
     if verdicts:
         found = ", ".join(f"{number} {verdict}" for verdict, number in verdicts.most_common())
-        terminalreporter.write_line(f"explored: {found}; {schedules:,} schedules")
+        more = "; -rP shows which, and why" if {"bounded", "sampled"} & set(verdicts) else ""
+        terminalreporter.write_line(f"explored: {found}; {schedules:,} schedules{more}")

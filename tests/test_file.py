@@ -506,8 +506,9 @@ class TestRead:
                 await file.read(wrong)
             with pytest.raises(TypeError, match=r"as readv\(\[20, 30\]\), not bytearray"):
                 await file.readv([bytearray(4)])  # type: ignore[list-item]
-            with pytest.raises(TypeError, match="mine"):
-                await file.read()
+            for size in (4096, 1 << 40):
+                with pytest.raises(TypeError, match="mine"):
+                    await file.read(size)
             assert (file.tell(), file.entry.in_use) == (0, 0)
 
     async def test_a_handler_without_a_name(self) -> None:

@@ -108,6 +108,22 @@ class TestFailure:
         mended = mended.replace("value + 1", "count[0] + 1")
         run(mended, "-k", "trio", "--replay=-").assert_outcomes(passed=1, deselected=1)
 
+    def test_a_replay_that_does_not_fit(self, run: Run) -> None:
+        """
+        It may pass all the same; that it was no schedule of this test is said at the end.
+        """
+        result = run(NONE, "-k", "trio", "--replay=a.b")
+        result.assert_outcomes(passed=1, deselected=1)
+        result.stdout.fnmatch_lines(
+            [
+                "test_it.py::test_it?trio?: the schedule is of another program*",
+                "explored: 1 replay*",
+            ]
+        )
+        failed = run(LOST_UPDATE, "-k", "trio", "--replay=x.y")
+        failed.stdout.fnmatch_lines(["*choice 1 of the schedule is x, which cannot move; a, b can"])
+        failed.stdout.fnmatch_lines(["the schedule is of another program*"])
+
     def test_a_replay_wants_one_test(self, run: Run) -> None:
         """
         A schedule of one test means nothing to another.
@@ -303,6 +319,16 @@ class TestAll:
     async def test_method(self, x):
         await checkpoint()
 
+@pytest.mark.explore(backend="trio")
+class TestStatic:
+    @staticmethod
+    async def test_static(race):
+        await checkpoint()
+
+    @classmethod
+    async def test_class(cls, race):
+        await checkpoint()
+
 def test_plain(number):
     pass
 """
@@ -311,8 +337,8 @@ def test_plain(number):
 @pytest.mark.parametrize(
     ("options", "number"),
     [
-        ([], 11),
-        (["-o", "anyio_mode=strict", "-o", "asyncio_mode=strict", "-o", "trio_mode=false"], 11),
+        ([], 13),
+        (["-o", "anyio_mode=strict", "-o", "asyncio_mode=strict", "-o", "trio_mode=false"], 13),
     ],
     ids=["plain", "strict"],
 )
@@ -376,7 +402,9 @@ class TestOutcomes:
         source += "async def test_other(): pass\n"
         source += "def test_plain(record_property): record_property('explored', 1)\n"
         result = run(source)
-        result.stdout.fnmatch_lines(["explored: 2 exhaustive, 2 sampled; * schedules"])
+        result.stdout.fnmatch_lines(
+            ["explored: 2 exhaustive, 2 sampled; * schedules; -rP shows which, and why"]
+        )
 
     def test_the_verdict_of_what_passed_can_be_seen(self, run: Run) -> None:
         """
@@ -395,11 +423,29 @@ class TestMisuse:
             ("@pytest.mark.explore('dfs')\nasync def test(): pass", "*knows no dfs; it takes *"),
             (
                 "@pytest.mark.explore(strategy='best')\nasync def test(): pass",
-                "*ValueError: no strategy 'best'*",
+                "no strategy 'best': there are auto, *",
             ),
             (
                 "@pytest.mark.explore(backend='curio')\nasync def test(): pass",
                 "*no backend 'curio': there are 'asyncio' and 'trio'*",
+            ),
+            (
+                "@pytest.mark.explore(backend=3)\nasync def test(): pass",
+                "*no backend 3: there are 'asyncio' and 'trio'*",
+            ),
+            (
+                (
+                    "@pytest.mark.parametrize('anyio_backend', ['curio'])\n"
+                    "@pytest.mark.explore\nasync def test(anyio_backend): pass"
+                ),
+                "*no backend 'curio': there are 'asyncio' and 'trio'*",
+            ),
+            (
+                (
+                    "from hypothesis import given, strategies as st\n@pytest.mark.explore\n"
+                    "class TestIt:\n  @given(x=st.none())\n  async def test(self, x): pass"
+                ),
+                "*and none of @given*",
             ),
             ("def test(race): pass", "*race is for tests marked explore, not test"),
             (
@@ -449,7 +495,62 @@ class TestMisuse:
         A schedule that cannot be read says how one looks.
         """
         result = run(NONE, "-k", "trio", "--replay=?!")
+        result.stdout.fnmatch_lines(["not a schedule*one looks like reader*"])
+
+    def test_internals_on_request(self, run: Run) -> None:
+        """
+        With --full-trace one sees how a message came about.
+        """
+        result = run(NONE, "-k", "trio", "--replay=?!", "--full-trace")
         result.stdout.fnmatch_lines(["*ValueError: not a schedule*one looks like reader*"])
+        assert "def parse" in result.stdout.str()
+
+    def test_what_no_schedule_can_hold(self, run: Run) -> None:
+        """
+        A thread is told of in one line, and not as a race.
+        """
+        source = NONE.replace("pass", "await anyio.to_thread.run_sync(len, 'x')")
+        result = run("import anyio\n" + source, "-q")
+        result.assert_outcomes(failed=2)
+        where = "main: run_sync at */test_it.py:6:test_it"
+        result.stdout.fnmatch_lines([f"{where} wants a thread, *. Call the function in the task *"])
+        assert "the race" not in result.stdout.str()
+        assert "def " not in result.stdout.str()
+
+    def test_a_test_case_of_unittest(self, run: Run) -> None:
+        """
+        Such a method is run by unittest, once: that is not what the mark says.
+        """
+        result = run(
+            """
+            import pytest, unittest
+
+            @pytest.mark.explore
+            class TestIt(unittest.IsolatedAsyncioTestCase):
+                async def test_async(self): pass
+                def test_plain(self): pass
+            """
+        )
+        result.assert_outcomes(passed=1, errors=1)
+        result.stdout.fnmatch_lines(["test_async is marked explore, and TestCaseFunction would *"])
+
+    def test_what_outlives_a_schedule(self, run: Run) -> None:
+        """
+        A fixture is set up once: whoever uses it up hears that, and not of a race.
+        """
+        result = run(
+            """
+            import pytest
+
+            @pytest.fixture
+            def names(): return ["a"]
+
+            @pytest.mark.explore(backend="trio")
+            async def test_it(names): names.pop()
+            """
+        )
+        result.assert_outcomes(failed=1)
+        result.stdout.fnmatch_lines(["nondeterminism: *the first schedule has passed, and now *"])
 
 
 class TestProgress:

@@ -5,6 +5,7 @@ It knows nothing of procfs: it explores any code written with anyio, trio or asy
 """
 
 from ._explorer import explore
+from ._outside import UncontrolledError
 from ._race import Race
 from ._report import report
 from ._result import (
@@ -31,6 +32,7 @@ __all__ = [
     "Schedule",
     "Step",
     "Touch",
+    "UncontrolledError",
     "Waiter",
     "draw_svg",
     "explore",

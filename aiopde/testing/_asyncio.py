@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import heapq
 import sys
+import threading
 from asyncio import Handle
 from contextlib import suppress
 from operator import attrgetter
@@ -16,6 +17,7 @@ from ._aiotasks import Tasks
 from ._aiowatch import WatchedFuture, WatchedTask
 from ._lane import MAIN
 from ._lying import let_lie
+from ._outside import THREAD, no_threads_of_anyio, refuse, tasks_only
 from ._run import Run
 
 if TYPE_CHECKING:
@@ -56,6 +58,7 @@ class _Soon(Handle):
 
 
 @final
+@tasks_only
 class Loop(asyncio.BaseEventLoop):
     """
     Moves one task at a time, as a :class:`Run` says; there is no I/O and no real time.
@@ -83,6 +86,7 @@ class Loop(asyncio.BaseEventLoop):
         self._victims = bool(settings.cancel)
         """Whether cancellation is a choice."""
         self._scheduled: list[asyncio.TimerHandle]
+        self._thread_id: int | None
         self._tracker: Tracker | None = None
         self._context = contextvars.copy_context()
         self.explored = Run(search, settings, self._tasks)
@@ -90,7 +94,8 @@ class Loop(asyncio.BaseEventLoop):
     def drive(self) -> str:
         """Run executions until the search is over; return its verdict."""
         try:
-            self.run_forever()
+            with no_threads_of_anyio(self):
+                self.run_forever()
         finally:
             self.close()
         return self.explored.verdict
@@ -118,7 +123,13 @@ class Loop(asyncio.BaseEventLoop):
         self._soon.append(handle)
         return handle
 
-    call_soon_threadsafe = call_soon  # type: ignore[assignment]
+    def call_soon_threadsafe(  # type: ignore[override]
+        self, callback: Any, *args: Any, context: Any = None
+    ) -> Any:
+        """Note a callback, or refuse another thread's: that would wait for its answer for ever."""
+        if threading.get_ident() != self._thread_id:
+            refuse(self.explored, THREAD, "call_soon_threadsafe()")
+        return self.call_soon(callback, *args, context=context)
 
     def _is_step(self, callback: Any, kind: type) -> bool:
         """Whether a callback with a task as its ``__self__`` is that task's next step."""
@@ -329,6 +340,8 @@ class Loop(asyncio.BaseEventLoop):
 
     def _finish(self, main: Any) -> None:
         run = self.explored
+        if run.error is not None:
+            raise run.error
         outcome, error = None, None
         if main.done() and not main.cancelled():
             error = main.exception()

@@ -203,6 +203,9 @@ def make(
         raise ValueError(msg)
     bound = int(number) if colon else None
     if name == "pct":
+        if bound == 0:
+            msg = "no strategy 'pct:0': a bug needs at least one ordering, as in 'pct:3'"
+            raise ValueError(msg)
         return pct(seed, count, DEPTHS if bound is None else (bound,))
     if name == "delay":
         return bounded(DELAYS if bound is None else bound, delays, "delays")

@@ -181,12 +181,11 @@ class Explorer:
         while len(self._nodes) > self._fixed:
             node = self._nodes[-1]
             node.sleep[node.taken] = self.tracker.events[len(self._nodes) - 1].accesses
-            for lane in list(node.plan):
-                guide = node.plan.pop(lane)
-                if lane not in node.sleep:
-                    node.take(lane)
-                    self._guide = guide
-                    return True
+            lane = next((lane for lane in node.plan if lane not in node.sleep), None)
+            if lane is not None:
+                self._guide = node.plan.pop(lane)
+                node.take(lane)
+                return True
             self._nodes.pop()
         return False
 

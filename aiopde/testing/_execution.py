@@ -82,11 +82,6 @@ class Execution:
         """The choices, as data."""
         return Schedule(tuple(lane.name for lane in self.choices))
 
-    @property
-    def steps_taken(self) -> int:
-        """How many steps it had, the forced ones included."""
-        return len(self.path)
-
 
 Search: TypeAlias = Generator[Plan, Execution, str]
 """Yields plans, is sent what came of each, and returns its verdict."""

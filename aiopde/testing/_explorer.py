@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import inspect
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Generator, Hashable
+from collections.abc import Callable, Collection, Hashable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, final
 
+from ._arguments import body_of, check, parsed, refuse_inside_a_loop
 from ._asyncio import Loop
 from ._auto import Untracked, make
 from ._execution import Execution, Plan, Settings
 from ._hooks import hooks
 from ._record import Recorder
 from ._result import Failure, Progress, Result
-from ._schedule import Schedule
 from ._split import Shard, split_depth_first, split_reduced
 from ._strategies import Replay
 from ._variables import variables
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
     from ._execution import Search
-    from ._race import Race
+    from ._schedule import Schedule
 
 Scenario = Callable[..., "Awaitable[Any]"]
 PROGRESS_EVERY = 0.2
@@ -71,24 +70,27 @@ def explore(
         shrink: Look for the schedule with the fewest switches that fails in the same way.
         track: Further classes whose attributes are to be watched.
         shard: Search only below the choices of this part; see :func:`split`.
-        executor: Search on the workers of this executor; see :func:`explore_on`.
+        executor: Search on the workers of this executor; see :func:`explore_on`. A *replay* is
+            run here.
         progress: Called a few times a second.
 
     Raises:
-        TypeError: *cancel* is a string, *track* has what is no class, or another argument is not
-            what it should be.
+        TypeError: *scenario* is no async function of one argument or none, *cancel* a string, or
+            another argument not what it should be.
         ValueError: There is no such strategy or backend, *replay* is no schedule, a number is
             below 1, or *cancel* names what was no task in any schedule.
+        RuntimeError: A loop is running here.
+        UncontrolledError: The scenario asks for a thread, real I/O, a process or a signal.
         KeyboardInterrupt: It came, or the scenario raised it.
     """
-    if executor is not None:
+    if executor is not None and replay is None:
         return _explore_on(executor, scenario, locals())
-    _check(strategy, cancel, track, max_schedules=max_schedules, max_steps=max_steps)
+    numbers = {"max_schedules": max_schedules, "max_steps": max_steps}
+    check(strategy, cancel, track, seed, progress, **numbers)
     settings = Settings(backend, max_steps, tuple(cancel))
     followed = Replay(())
     if replay is not None:
-        schedule = Schedule.parse(replay) if isinstance(replay, str) else replay
-        followed = Replay(schedule.choices)
+        followed = Replay(parsed(replay).choices)
         strategy = _one(followed)
     tally = Tally(max_schedules, keep_going, progress, _name(strategy, replay), settings.cancel)
     search = (
@@ -98,10 +100,14 @@ def explore(
     verdict = drive(scenario, tally.supervise(search), settings)
     if shard is None:
         tally.check_victims(verdict)
+    if verdict.startswith("bounded"):
+        tally.say_why()
     doubts = set[str]() if replay is None else _doubts(followed, tally.failure)
     failure = tally.failure
     if failure is not None:
         failure = _look_again(scenario, settings, failure, tally.path)
+        if tally.passed is not None and _fails(scenario, settings, tally.passed):
+            failure = _outlived(failure)
         if shrink and replay is None and not keep_going:
             failure = _shrunk(scenario, settings, failure)
     return Result(
@@ -119,34 +125,13 @@ def explore(
     )
 
 
-def _check(strategy: object, cancel: object, track: Collection[object], **numbers: object) -> None:
-    """Refuse what would only be noticed later, or never."""
-    if isinstance(cancel, str):
-        msg = f"cancel= wants the names of tasks: pass cancel=[{cancel!r}]"
-        raise TypeError(msg)
-    if not isinstance(strategy, str | Generator):
-        msg = f"strategy= wants a name, such as 'auto' or 'delay:2', not {strategy!r}"
-        raise TypeError(msg)
-    for cls in track:
-        if not isinstance(cls, type):
-            msg = f"track= wants classes, not {cls!r:.60}: pass track=[{type(cls).__name__}]"
-            raise TypeError(msg)
-    for name, number in numbers.items():
-        if type(number) is not int:
-            msg = f"{name}= wants a whole number, not {number!r:.60}"
-            raise TypeError(msg)
-        if number < 1:
-            msg = f"{name}= wants at least 1, not {number}: with less nothing would be run"
-            raise ValueError(msg)
-
-
 def _explore_on(executor: Executor, scenario: Scenario, arguments: dict[str, Any]) -> Result:
     from ._shard import explore_on
 
     options = {
         name: value
         for name, value in arguments.items()
-        if name not in ("executor", "scenario", "shard", "replay", "shrink")
+        if name not in ("executor", "scenario", "replay")
     }
     return explore_on(executor, scenario, **options)
 
@@ -174,7 +159,8 @@ def split(
 
 def drive(scenario: Scenario, search: Search, settings: Settings) -> str:
     """Run what a search plans, all in one loop; return its verdict."""
-    body = scenario if inspect.signature(scenario).parameters else _without_race(scenario)
+    body = body_of(scenario)
+    refuse_inside_a_loop()
     if settings.backend == "asyncio":
         return Loop(body, search, settings).drive()
     if settings.backend == "trio":
@@ -183,10 +169,6 @@ def drive(scenario: Scenario, search: Search, settings: Settings) -> str:
         return trio_driver()(body, search, settings).drive()
     msg = f"no backend {settings.backend!r}: there are 'asyncio' and 'trio'"
     raise ValueError(msg)
-
-
-def _without_race(scenario: Scenario) -> Callable[[Race], Awaitable[object]]:
-    return lambda _race: scenario()
 
 
 def _name(strategy: str | Search, replay: object) -> str:
@@ -216,7 +198,11 @@ class Tally:
         self._began = self._told = time.perf_counter()
         self.strategy = strategy
         self.schedules = self.failures = self.blocked = 0
+        self._unfair = self._broken_off = False
+        """Whether executions were cut short, as a loop's or as failing ones."""
         self.failure: Failure | None = None
+        self.passed: Schedule | None = None
+        """The schedule of the first execution, if that did not fail."""
         self.path: list[str] = []
         """Who made each step of the first execution that failed."""
         self.outcomes: Counter[Hashable] = Counter()
@@ -250,6 +236,10 @@ class Tally:
         if self._missing:
             self._names |= {lane.name: None for lane in execution.lanes if lane.cancels is None}
             self._missing -= set(self._names)
+        if self.schedules == 1 and execution.failure is None:
+            self.passed = execution.schedule
+        self._unfair |= execution.unfair
+        self._broken_off |= execution.broken_off
         if execution.cut:
             self.blocked += 1
         else:
@@ -273,6 +263,23 @@ class Tally:
         if not verdict.startswith("sampled"):
             raise ValueError(msg)
         self.notes.add(msg)
+
+    def say_why(self) -> None:
+        """Note why not every order was seen, as far as it shows in the executions."""
+        if self._unfair:
+            self.notes.add(
+                "a loop went on until everybody was given his turn, and what other turns it could "
+                "take was not tried: give it an end, or raise max_steps="
+            )
+        if self._broken_off:
+            self.notes.add(
+                "failures ended executions whose tasks could still have moved, and which orders "
+                "those would have led to was not seen: mend what fails, and explore again"
+            )
+        if self.schedules >= self._most:
+            self.notes.add(
+                f"after {self._most} schedules there was more to try: raise max_schedules="
+            )
 
     def _fail(self, failure: Failure, execution: Execution) -> None:
         self.failures += 1
@@ -338,6 +345,22 @@ def _look_again(
         failure.exception,
         steps,
     )
+
+
+def _fails(scenario: Scenario, settings: Settings, schedule: Schedule) -> bool:
+    seen: list[Execution] = []
+    drive(scenario, _watched(schedule, Recorder(), seen), settings)
+    return seen[0].failure is not None
+
+
+def _outlived(failure: Failure) -> Failure:
+    """Return what to say where the first schedule passed at first, and now does not."""
+    message = (
+        "not deterministic: the first schedule has passed, and now fails too. Something outlives "
+        "an execution: make it in the test, not in a fixture, a class or a module. What fails is "
+        f"{failure.message}"
+    )
+    return replace(failure, kind="nondeterminism", message=message)
 
 
 def _watched(schedule: Schedule, recorder: Recorder, seen: list[Execution]) -> Search:

@@ -32,6 +32,3 @@ class Lane:
         """The loop's task; None for a canceller."""
         self.step: Any = None
         """What the loop calls for its next step, where that is kept here."""
-
-    def __repr__(self) -> str:
-        return f"<Lane {self.name}>"

@@ -145,12 +145,12 @@ class Result:
 
     def __str__(self) -> str:
         text = f"{self.verdict}: {self.schedules} schedules on {self.backend} by {self.strategy}"
-        if self.failure is None:
-            return text
-        return (
-            f"{self.failure.kind} after {text}\n{self.failure.message}\n"
-            f"schedule: {self.failure.schedule}"
-        )
+        if self.failure is not None:
+            text = (
+                f"{self.failure.kind} after {text}\n{self.failure.message}\n"
+                f"schedule: {self.failure.schedule}"
+            )
+        return "\n".join((text, *(f"note: {note}" for note in self.notes)))
 
     def raise_if_failed(self) -> None:
         """

@@ -9,16 +9,18 @@ from typing import TYPE_CHECKING, Any, final
 from ._causes import describe, sole
 from ._execution import Diverged, Execution, first_come
 from ._lane import MAIN, Lane
+from ._outside import outside_of
 from ._race import Race
 from ._result import Failure, Kind, Waiter
 from ._schedule import CANCEL, safe_name
-from ._stacks import stack_of, waits_for
+from ._stacks import call_among, frames_of, stack_of, waits_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
     from ._backend import Backend
     from ._execution import Choose, Plan, Search, Settings, Watcher
+    from ._outside import UncontrolledError
 
 
 @final
@@ -167,8 +169,8 @@ class Run:
             )
 
     def break_off(self, error: BaseException) -> None:
-        """Note that the explorer itself, or a strategy, raised; the search ends with that."""
-        self.error = error
+        """Note that the explorer itself, or a strategy, raised; the search ends with the first."""
+        self.error = self.error or error
         self.going = False
 
     # -- steps ------------------------------------------------------------------------------------
@@ -260,8 +262,7 @@ class Run:
             del self.choices[self._fair_from :]
             message = f"still moving after {len(self.path)} steps, half of them in fair turns"
             self.fail("livelock", message, waiting=self._waiters())
-            if lane.task is not None:
-                self.ready.append(lane)  # so that it is not forgotten when all is cleared away
+            self.ready.append(lane)  # so that it is not forgotten when all is cleared away
             return True
         execution.unfair = True
         self._fair_from = len(self.choices)
@@ -295,11 +296,25 @@ class Run:
 
     def deadlock(self) -> None:
         """Note that nobody can move, and nothing will change that."""
+        outside = self._outside()
+        if outside is not None:
+            self.break_off(outside)
+            return
         waiting = self._waiters()
         # A cancellation is no choice where nobody can move; it might have come a step before.
         self.execution.broken_off = bool(self._live_cancellers())
         what = "; ".join(f"{w.task} waits for {w.what}" for w in waiting)
         self.fail("deadlock", f"nobody can move: {what}", waiting=waiting)
+
+    def _outside(self) -> UncontrolledError | None:
+        """Say if somebody waits for more than tasks: then it cannot be told whether all is over."""
+        for lane in self.lanes:
+            if not self._is_over(lane):
+                frames = list(frames_of(self.coroutine(lane)))
+                outside = outside_of(frames)
+                if outside is not None:
+                    return outside.asked_for(f"{lane.name}: {call_among(frames)}")
+        return None
 
     def coroutine(self, lane: Lane) -> Any:
         """Return the outermost coroutine of a task."""

@@ -7,18 +7,24 @@ import pickle
 import sys
 import time
 from collections import Counter
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import nullcontext
+from concurrent.futures import (
+    BrokenExecutor,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+)
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from multiprocessing import get_context
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
+from ._arguments import check_number
 from ._explorer import explore, split
 from ._result import Progress, Result
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Mapping, Sequence
-    from concurrent.futures import Executor
+    from collections.abc import Callable, Generator, Hashable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from ._explorer import Scenario
@@ -61,12 +67,20 @@ def explore_on(
         progress: Called here, whenever a job has ended.
         options: The others of :func:`explore`.
 
+    Not to be called where a loop is running. An interrupt, or another error, ends the processes
+    that were made for *executor=None*; of another executor the jobs under way still end.
+
     Raises:
-        TypeError: *scenario* cannot be sent to another process, or *executor* has threads.
-        ValueError: The strategy cannot be split.
+        TypeError: *scenario* cannot be sent to another process, or *executor* is none, or one of
+            threads; or as in :func:`explore`.
+        ValueError: The strategy cannot be split, *workers* is below 1; or as in :func:`explore`.
+        RuntimeError: The executor was shut down, or lost a worker; or as in :func:`explore`.
     """
     began = time.monotonic()
-    workers = workers or os.cpu_count() or 1
+    if workers is None:
+        workers = os.cpu_count() or 1
+    check_number("workers", workers)
+    _refuse_parts(options)
     _refuse_unsendable(scenario, options)
     found = _Found(strategy, max_schedules, progress, began)
     if strategy == "auto":
@@ -77,6 +91,13 @@ def explore_on(
         with _pool(executor, workers) as pool:
             _run(pool, scenario, jobs, found, options)
     return _with_exception(scenario, found.result(), options)
+
+
+def _refuse_parts(options: Options) -> None:
+    for name in ("replay", "shard"):
+        if options.get(name) is not None:
+            msg = f"{name}= is no search to be split: pass it to explore() without an executor"
+            raise TypeError(msg)
 
 
 def _refuse_unsendable(scenario: Scenario, options: Options) -> None:
@@ -101,10 +122,23 @@ def _pool(executor: Executor | None, workers: int) -> AbstractContextManager[Exe
     if isinstance(executor, ThreadPoolExecutor):
         msg = "an exploration needs a process of its own: pass a ProcessPoolExecutor, or None"
         raise TypeError(msg)
-    if executor is None:
-        # Not fork: a loop that runs here, or its threads, would be there in part.
-        return ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
-    return nullcontext(executor)
+    if executor is not None and not isinstance(cast("object", executor), Executor):
+        msg = f"executor= wants an executor of concurrent.futures, or None, not {executor!r:.60}"
+        raise TypeError(msg)
+    return _own_pool(workers) if executor is None else nullcontext(executor)
+
+
+@contextmanager
+def _own_pool(workers: int) -> Generator[Executor]:
+    """Have processes for the block; where that is interrupted, nobody waits for their jobs."""
+    # Not fork: a loop that runs here, or its threads, would be there in part.
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        try:
+            yield pool
+        except BaseException:
+            for process in list(pool._processes.values()):
+                process.terminate()
+            raise
 
 
 # -- the jobs -------------------------------------------------------------------------------------
@@ -175,22 +209,51 @@ def _run(
     found: _Found,
     options: Options,
 ) -> None:
-    futures = [pool.submit(_explore_all, scenario, job) for job in jobs]
+    futures: list[Future[Result]] = []
     try:
+        futures += _submitted(pool, scenario, jobs)
         for future in futures:
             found.add(future.result())
             if found.enough(options):
                 break
+    except BrokenExecutor as why:
+        msg = (
+            f"a worker of the executor was lost ({why}). Either it was killed, as where memory is "
+            "short: take fewer workers; or it could not import the program, as where that calls "
+            "this while it is imported: call it below if __name__ == '__main__'"
+        )
+        raise RuntimeError(msg) from why
     finally:
         for future in futures:
             future.cancel()
+
+
+def _submitted(
+    pool: Executor, scenario: Scenario, jobs: Sequence[Sequence[Options]]
+) -> Iterator[Future[Result]]:
+    for job in jobs:
+        try:
+            yield pool.submit(_explore_all, scenario, job)
+        except BrokenExecutor:
+            raise
+        except RuntimeError as why:
+            msg = f"the executor takes no jobs ({why}): pass one that is not shut down, or None"
+            raise RuntimeError(msg) from why
 
 
 # -- what they found ------------------------------------------------------------------------------
 
 
 class _Found:
-    """Adds results up, in the order of the tree."""
+    """
+    Adds results up, in the order of the tree.
+
+    Args:
+        strategy: What was asked for; nothing: what the last result says.
+        max_schedules: For all together.
+        progress: Called with what there is after each.
+        began: When the search did, as time.monotonic() tells it.
+    """
 
     def __init__(
         self,
@@ -206,6 +269,7 @@ class _Found:
         self._results: list[Result] = []
 
     def add(self, result: Result) -> None:
+        """Add what the next part of the tree came to, and tell how far that is."""
         self._results.append(result)
         if self._progress is not None:
             seconds = time.monotonic() - self._began
@@ -214,11 +278,13 @@ class _Found:
             self._progress(Progress(strategy, done, self._max_schedules, failures, seconds))
 
     def enough(self, options: Mapping[str, Any]) -> bool:
+        """Whether no further part is to be searched: the budget is spent, or there is a failure."""
         if self._sum("schedules") >= self._max_schedules:
             return True
         return bool(self._results and self._results[-1].failure) and not options.get("keep_going")
 
     def result(self) -> Result:
+        """Return all of them as one; there must be one at least."""
         failures = (result.failure for result in self._results if result.failure)
         outcomes: Counter[Hashable] = Counter()
         for result in self._results:

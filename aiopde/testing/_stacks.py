@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+import sys
 import sysconfig
-from inspect import CORO_CREATED, getcoroutinestate, iscoroutine
+from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE, CORO_CREATED, getcoroutinestate, iscoroutine
 from types import CoroutineType, GeneratorType
 from typing import TYPE_CHECKING, Any, cast
 
 from ._result import Location
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from types import FrameType
 
 _HERE = os.path.dirname(__file__) + os.sep
@@ -83,11 +84,32 @@ def place_among(frames: Iterable[FrameType]) -> Location | None:
 def waits_for(coroutine: Any) -> str:
     """Say what a suspended coroutine waits for: the library's call, and from where."""
     frames = list(frames_of(coroutine))
-    if not frames:
-        return "nothing"
+    return call_among(frames) if frames else "nothing"
+
+
+def frames_here() -> list[FrameType]:
+    """Return the frames of the task that runs, outermost first, down to the library's call."""
+    frames: list[FrameType] = []
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        if not frame.f_code.co_filename.startswith(_OWN):
+            if frame.f_code.co_flags & (CO_COROUTINE | CO_ASYNC_GENERATOR):
+                frames.append(frame)
+        elif frames:  # what drives the task, or its scope
+            break
+        frame = frame.f_back
+    return frames[::-1]
+
+
+def call_among(frames: Sequence[FrameType], name: str = "") -> str:
+    """Say what the innermost line that is not a library's calls, and where it stands."""
     inner = len(frames)
     while inner and is_library(frames[inner - 1].f_code.co_filename):
         inner -= 1
-    call = frames[min(inner, len(frames) - 1)].f_code.co_qualname
-    place = place_of(coroutine)
-    return f"{call} at {place}"
+    if not inner:  # a task whose function is a library's
+        public = (frame for frame in frames if not frame.f_code.co_name.startswith("_"))
+        return next(public, frames[-1]).f_code.co_qualname if frames else name
+    call = name or frames[inner - 1].f_code.co_qualname
+    if inner < len(frames):
+        call = frames[inner].f_code.co_qualname
+    return f"{call} at {location_of(frames[inner - 1])}"

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, final
 from ._backend import Abandoned
 from ._causes import is_interrupt
 from ._lying import let_lie
+from ._outside import no_threads_of_trio
 from ._run import Run
 
 if TYPE_CHECKING:
@@ -84,9 +85,9 @@ class Shuffle:
         else:
             self._original.shuffle(batch)
 
-    def random(self) -> float:
-        """Pass on what trio may want besides."""
-        return self._original.random()  # type: ignore[no-any-return]
+    def __getattr__(self, name: str) -> Any:
+        """Pass on what trio may want besides, as another thread's does that begins."""
+        return getattr(self._original, name)
 
 
 @final
@@ -124,7 +125,7 @@ class Driver:
 
     def drive(self) -> str:
         """Run executions until the search is over; return its verdict."""
-        with self._hooked():
+        with self._hooked(), no_threads_of_trio(self.run):
             while not self.run.over:
                 self._run_trio()
         return self.run.verdict

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, final
 
 from ._causes import is_interrupt
 from ._lying import let_lie
+from ._outside import no_threads_of_trio
 from ._run import Run
 
 if TYPE_CHECKING:
@@ -97,7 +98,8 @@ class TurnstileDriver:
 
     def drive(self) -> str:
         """Run executions until the search is over; return its verdict."""
-        self._trio.run(self._arbitrate, clock=self._clock, instruments=[self])
+        with no_threads_of_trio(self.run):
+            self._trio.run(self._arbitrate, clock=self._clock, instruments=[self])
         return self.run.verdict
 
     # -- the turnstile ----------------------------------------------------------------------------

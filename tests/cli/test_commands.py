@@ -425,10 +425,8 @@ class TestMounts:
         assert shows(ask("mount")) == "OPEN  WAITING  MOUNTED AT\n"
         assert shows(ask("mount", "m")) == ""
         with guard(str(place)), running(["cat", str(place / "driver/held")]) as cat:
-            while cat.poll() is None:
-                (told,) = json.loads(shows(ask("mount", "--json")))
-                if told["waiting"]:
-                    break
+            told = (json.loads(shows(ask("mount", "--json"))) for _ in iter(cat.poll, 1))
+            assert any(mounts[0]["waiting"] for mounts in told)
             assert shows(ask("mount")).endswith(f"   1        1  {place}\n")
             assert f"fuse pid {cat.pid} " in shows(ask("ps"))
             assert "mounted there already" in refuses(ask("mount", "m"))

@@ -42,7 +42,7 @@ async def main(path: str) -> None:
 
 _, path, backend, *user = sys.argv
 import_module(f"anyio._backends._{'trio' if backend == 'trio' else 'asyncio'}")
-if user:
+if user:  # pragma: no cover  he may not write what was run to where that is kept
     # Once all is imported: the interpreter itself may be out of an ordinary user's reach.
     import_module("concurrent.futures.thread")
     if backend == "uvloop":

@@ -465,6 +465,20 @@ async def test_a_kernel_too_old_is_told_and_unmounted(
 
 
 @needs_helper
+async def test_the_helper_mounts_and_unmounts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What an ordinary user's program does, in this process."""
+    monkeypatch.setattr(os, "geteuid", lambda: NOBODY)
+    async with ProcFS() as proc:
+        proc.mkdir("d")
+        async with mount(proc, tmp_path):
+            assert await in_thread(os.listdir, tmp_path) == ["d"]
+            assert mounted_device(str(tmp_path))
+    assert mounted_device(str(tmp_path)) is None
+
+
+@needs_helper
 async def test_what_fusermount3_says_is_the_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import multiprocessing
+import os
+import threading
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -39,8 +42,16 @@ class OddError(Exception):
         super().__init__("odd")
         self.lock = lock
 
-    def __reduce__(self) -> str:
-        raise TypeError
+
+async def dies_elsewhere() -> None:
+    """Ends the process of a pool at once; this one would go on."""
+    if multiprocessing.parent_process() is not None:
+        os._exit(3)  # pragma: no cover  nobody is left to tell
+
+
+async def wants_a_thread() -> None:
+    """Asks for what no schedule can hold."""
+    await asyncio.to_thread(len, "x")
 
 
 async def fails_elsewhere() -> None:
@@ -63,7 +74,7 @@ async def lost_update() -> None:
         for name in "abc":
             tg.start_soon(increment, name=name)
     if count != 3:
-        raise OddError(object())
+        raise OddError(threading.Lock())
 
 
 async def outcomes(race: Race) -> object:

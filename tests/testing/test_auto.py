@@ -89,6 +89,7 @@ class TestVerdict:
         """One that suffices for three delays, but not for everything."""
         result = explore(race_of(Guard), backend=backend, max_schedules=120)
         assert result.verdict == "bounded (≤ 3 delays)"
+        assert "after 120 schedules there was more to try: raise max_schedules=" in result.notes
 
     def test_everything_by_delays(self, backend: str) -> None:
         """Where there is nothing beyond three delays, that is everything."""

@@ -224,6 +224,7 @@ def test_a_failure_leaves_the_rest_of_an_execution_unseen(backend: str) -> None:
     result = explore(scenario, backend=backend, strategy="dpor", keep_going=True)
     assert result.failures
     assert result.verdict == "bounded (executions cut short)"
+    assert "mend what fails, and explore again" in str(result)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -84,6 +84,16 @@ def test_notes_come_last() -> None:
     assert report(replace(result(bare), notes=("something",))).endswith("\n\nsomething")
 
 
+def test_notes_of_a_result() -> None:
+    """
+    They are said in print(result), too, whether it failed or not.
+    """
+    doubtful = replace(result(None), notes=("one", "two"))
+    assert str(doubtful).splitlines()[1:] == ["note: one", "note: two"]
+    assert report(doubtful) == str(doubtful)
+    assert str(replace(result(), notes=("one",))).endswith("remover\nnote: one")
+
+
 def test_dull_steps_of_a_long_run_are_left_out() -> None:
     """
     One task's steps in the middle are counted, not shown.

@@ -80,6 +80,39 @@ class TestFailures:
         assert "never 1 2 2" in failure.message
         assert str(failure.schedule) == "one.two*2"
 
+    def test_an_invariant_that_raises(self, backend: str) -> None:
+        """What it raises is why it does not hold."""
+
+        async def scenario(race: Race) -> None:
+            race.always(lambda: next(iter("")) == "x", "has a first")
+            await checkpoint()
+
+        failure = explore(scenario, backend=backend).failure
+        assert failure is not None
+        assert (failure.kind, type(failure.exception)) == ("invariant", StopIteration)
+        assert "has a first does not hold: StopIteration(" in failure.message
+
+    def test_two_invariants_at_once(self, backend: str) -> None:
+        """The one that was named first is reported."""
+
+        async def scenario(race: Race) -> None:
+            race.always(lambda: False, "first")
+            race.always(lambda: False, "second")
+            await checkpoint()
+
+        failure = explore(scenario, backend=backend).failure
+        assert failure is not None
+        assert "first does not hold" in failure.message
+
+    def test_what_a_scenario_returns_need_not_be_hashable(self, backend: str) -> None:
+        """Outcomes are counted by what they look like, then."""
+
+        async def scenario() -> list[int]:
+            await checkpoint()
+            return [1]
+
+        assert set(explore(scenario, backend=backend).outcomes) == {"[1]"}
+
     def test_a_deadlock_says_who_waits_for_what(self, backend: str) -> None:
         """Two tasks and two locks: found, with each task's stack."""
 
@@ -132,21 +165,46 @@ class TestFailures:
         assert result.failure is None
         assert result.verdict != "exhaustive"
 
-    def test_what_is_not_deterministic(self, backend: str) -> None:
+    @pytest.mark.parametrize("strategy", ["dfs", "dpor"])
+    def test_what_is_not_deterministic(self, backend: str, strategy: str) -> None:
         """The same schedule that goes another way is told, with the first step that differs."""
         runs = 0
 
-        async def scenario() -> None:
+        async def scenario(race: Race) -> None:
             nonlocal runs
             runs += 1
-            async with anyio.create_task_group() as tg:
-                tg.start_soon(checkpoint, name="a")
-                tg.start_soon(checkpoint, name="b" if runs % 2 else "c")
 
-        failure = explore(scenario, backend=backend, strategy="dfs").failure
+            async def write() -> None:
+                await checkpoint()
+                race.touch(scenario, write=True)
+
+            async with anyio.create_task_group() as tg:
+                tg.start_soon(write, name="a")
+                tg.start_soon(write, name="b" if runs % 2 else "c")
+
+        failure = explore(scenario, backend=backend, strategy=strategy).failure
         assert failure is not None
         assert failure.kind == "nondeterminism"
-        assert "b, a, and now c, a" in failure.message
+        assert {"dfs": "b, a, and now c, a", "dpor": "by b, and now only c"}[
+            strategy
+        ] in failure.message
+
+    @pytest.mark.parametrize("strategy", ["auto", "dfs"])
+    def test_what_outlives_an_execution(self, backend: str, strategy: str) -> None:
+        """A schedule that passed and then fails is no race, but something that is left over."""
+        left: list[int] = []
+
+        async def scenario() -> None:
+            async with anyio.create_task_group() as tg:
+                tg.start_soon(checkpoint, name="a")
+                tg.start_soon(checkpoint, name="b")
+            left.append(1)
+            assert len(left) < 2
+
+        failure = explore(scenario, backend=backend, strategy=strategy).failure
+        assert failure is not None
+        assert failure.kind == "nondeterminism"
+        assert "the first schedule has passed, and now fails too" in failure.message
 
     def test_the_next_execution_is_not_harmed(self, backend: str) -> None:
         """A deadlock in a shielded wait is cleared away, and the search goes on."""

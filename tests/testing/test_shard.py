@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 import sys
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import (
+    BrokenExecutor,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+)
 from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from aiopde.testing import Progress, explore, explore_on
+from aiopde.testing import Progress, UncontrolledError, explore, explore_on
 
-from ._scenarios import fails_elsewhere, five_by_two, lost_update, outcomes, three_by_two
+from ._scenarios import (
+    dies_elsewhere,
+    fails_elsewhere,
+    five_by_two,
+    lost_update,
+    outcomes,
+    three_by_two,
+    wants_a_thread,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -179,6 +193,60 @@ class TestMisuse:
             pytest.raises(TypeError, match="process of its own"),
         ):
             explore_on(threads, three_by_two)
+
+    def test_an_executor_that_was_shut_down(self) -> None:
+        """
+        It takes no jobs, and nobody waits for them.
+        """
+        pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
+        pool.shutdown()
+        with pytest.raises(RuntimeError, match=r"takes no jobs .* not shut down, or None"):
+            explore(three_by_two, executor=pool, strategy="dfs")
+
+    def test_a_worker_that_dies(self) -> None:
+        """
+        The search ends, and says what is mostly the reason.
+        """
+        with pytest.raises(RuntimeError, match=r"a worker .* was lost .* if __name__ =="):
+            explore_on(None, dies_elsewhere, workers=1, strategy="random", max_schedules=8)
+
+    def test_jobs_for_workers_that_died(self) -> None:
+        """
+        The same, if the pool knows it before all jobs are handed out.
+        """
+
+        class Broken(Here):
+            def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+                msg = "all dead"
+                raise BrokenExecutor(msg)
+
+        with pytest.raises(RuntimeError, match=r"was lost \(all dead\)"):
+            explore_on(Broken(), three_by_two, strategy="dfs")
+
+    @pytest.mark.parametrize("workers", [0, -1])
+    def test_no_workers(self, workers: int) -> None:
+        """
+        Nobody would do it.
+        """
+        with pytest.raises(ValueError, match=f"workers= wants at least 1, not {workers}"):
+            explore_on(Here(), three_by_two, workers=workers)
+
+    def test_what_is_no_search(self) -> None:
+        """
+        One schedule is not shared out; explore() runs it here, whatever the executor.
+        """
+        with pytest.raises(TypeError, match="replay= is no search to be split"):
+            explore_on(Here(), three_by_two, replay="-")
+        here = Here()
+        assert explore(three_by_two, executor=here, replay="-").schedules == 1
+        assert here.jobs == []
+
+    def test_what_cannot_be_controlled(self) -> None:
+        """
+        A worker's error is raised here.
+        """
+        with pytest.raises(UncontrolledError, match=r"main: to_thread at .* wants a thread"):
+            explore_on(None, wants_a_thread, workers=1, strategy="random", max_schedules=8)
 
     def test_a_strategy_without_a_tree(self) -> None:
         """

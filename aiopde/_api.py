@@ -10,10 +10,11 @@ from ._cdev import Cdev, DevFS
 from ._credentials import ROOT, Credentials
 from ._entry import EntryStatistics, ProcDirEntry
 from ._errors import EntryRemovedError, HandlerError
-from ._file import Mapping, ProcFile
+from ._file import ProcFile
 from ._holders import Holder
 from ._kernel import Kernel
 from ._kmod import depends
+from ._mapping import Mapping
 from ._module import Module, ModuleInfo, ModuleState, this_module
 from ._open_file import DEFAULT_POLLMASK, MAX_RW_COUNT, File
 from ._ops import ProcOps

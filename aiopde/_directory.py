@@ -14,7 +14,7 @@ from ._open_file import MAX_RW_COUNT
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ._file import Mapping
+    from ._mapping import Mapping
     from ._open_file import File
     from ._stat import DirEntry
 

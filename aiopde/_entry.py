@@ -5,14 +5,16 @@ from __future__ import annotations
 import stat
 from dataclasses import dataclass
 from errno import EACCES, EPERM
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TypeAlias, final
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias, final
 
 import anyio
 from anyio.abc import AsyncResource
 
+from ._attributes import PERMISSIONS, attributes, not_negative
 from ._errors import error
+from ._fsnotify import observers
 from ._ops import NO_OPS
+from ._rare import GONE, PLAIN, Rare
 from ._stat import DirEntry, Stat
 from ._subdir import NO_CHILDREN, Children
 from ._trace import emit, sinks
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from types import TracebackType
 
+    from ._attributes import Attributes
     from ._credentials import Credentials
     from ._holders import Holder
     from ._inum import InodeNumbers
@@ -31,8 +34,6 @@ if TYPE_CHECKING:
 
     # In the class below, `type` is the type of an entry.
     ExceptionType = type[BaseException]
-
-PERMISSIONS: Final = 0o7777
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,22 +53,6 @@ class EntryStatistics(UseCountStatistics):
     refused, some are still inside); ``"releasing"`` (none is inside, files are being released);
     ``"gone"``.
     """
-
-
-class Observer(Protocol):
-    """Who wants to know what changes in any tree: a mount, for the kernel's caches."""
-
-    def unlinked(self, entry: ProcDirEntry) -> object:
-        """Note that an entry has lost its name."""
-        ...
-
-    def changed(self, entry: ProcDirEntry) -> object:
-        """Note that an entry's attributes are others now."""
-        ...
-
-
-observers: Final[list[Observer]] = []
-"""Nobody looks at more than whether it is empty, until something is mounted."""
 
 
 Checkpoint: TypeAlias = "Callable[[], Coroutine[Any, Any, None]]"
@@ -92,56 +77,6 @@ class Tree(Protocol):
     def holders(self, entry: ProcDirEntry) -> list[Holder]:
         """Find the calls inside the entry and all below it."""
         ...
-
-
-@final
-class Attributes:
-    """What ``stat`` tells, and how calls yield: shared by all entries that are alike."""
-
-    __slots__ = ("below", "fast_acquire", "gid", "is_dir", "mode", "quick", "size", "uid")
-
-    def __init__(self, mode: int, uid: int, gid: int, size: int, fast_acquire: bool) -> None:
-        self.mode = mode
-        self.uid = uid
-        self.gid = gid
-        self.size = size
-        self.fast_acquire = fast_acquire
-        self.is_dir = stat.S_ISDIR(mode)
-        # What open() and its like may take the short way with.
-        self.quick = fast_acquire and stat.S_ISREG(mode)
-        # What an entry gets that is created in a directory with these: by its mode, times two,
-        # and fast_acquire.
-        self.below: dict[int, Attributes] = {}
-
-
-# Never changed, but replaced.
-attributes = lru_cache(maxsize=1024)(Attributes)
-
-
-@final
-class Rare:
-    """
-    What most entries have not: children, a removal, somebody who waits.
-
-    An entry that has nothing of it shares one of these with all others like it, and gets its own
-    when it comes to need one (see :meth:`ProcDirEntry.own`): a million entries pay for one word.
-    """
-
-    __slots__ = ("children", "completion", "holders", "removal", "shared", "subdirs", "watchers")
-
-    def __init__(self, removal: Any = None, *, holders: int = 0, shared: bool = False) -> None:
-        self.shared: bool = shared
-        self.children: Children | None = None
-        self.subdirs: int = 0
-        # What the last call out sets; see Rundown.kill().
-        self.completion: anyio.Event | None = None
-        # Files that removal does not, or no longer, wait for: directories, and those released but
-        # not yet closed. The last of them frees the number of an entry that is gone.
-        self.holders: int = holders
-        # What its removal wakes when it begins, by whoever put it there.
-        self.watchers: dict[object, anyio.Event] | None = None
-        # The removal under way, for those who join it.
-        self.removal: Any = removal
 
 
 class ProcDirEntry(Rundown, AsyncResource):
@@ -290,7 +225,7 @@ class ProcDirEntry(Rundown, AsyncResource):
         if not 0 <= mode <= PERMISSIONS:
             msg = f"mode must be permission bits, 0 to 0o7777, not {mode:#o}"
             raise ValueError(msg)
-        self._change(mode=self.type | mode)
+        self._set(self._attributes.but(mode=self.type | mode))
 
     @property
     def uid(self) -> int:
@@ -299,7 +234,7 @@ class ProcDirEntry(Rundown, AsyncResource):
 
     @uid.setter
     def uid(self, uid: int) -> None:
-        self._change(uid=_not_negative("uid", uid))
+        self._set(self._attributes.but(uid=not_negative("uid", uid)))
 
     @property
     def gid(self) -> int:
@@ -308,7 +243,7 @@ class ProcDirEntry(Rundown, AsyncResource):
 
     @gid.setter
     def gid(self, gid: int) -> None:
-        self._change(gid=_not_negative("gid", gid))
+        self._set(self._attributes.but(gid=not_negative("gid", gid)))
 
     @property
     def size(self) -> int:
@@ -317,23 +252,10 @@ class ProcDirEntry(Rundown, AsyncResource):
 
     @size.setter
     def size(self, size: int) -> None:
-        self._change(size=_not_negative("size", size))
+        self._set(self._attributes.but(size=not_negative("size", size)))
 
-    def _change(
-        self,
-        mode: int | None = None,
-        uid: int | None = None,
-        gid: int | None = None,
-        size: int | None = None,
-    ) -> None:
-        old = self._attributes
-        self._attributes = attributes(
-            old.mode if mode is None else mode,
-            old.uid if uid is None else uid,
-            old.gid if gid is None else gid,
-            old.size if size is None else size,
-            old.fast_acquire,
-        )
+    def _set(self, now: Attributes) -> None:
+        self._attributes = now
         self._changed()
 
     def _changed(self) -> None:
@@ -355,22 +277,9 @@ class ProcDirEntry(Rundown, AsyncResource):
     def chown(self, uid: int, gid: int, cred: Credentials) -> None:
         """Change owner and group on behalf of *cred*; -1 leaves one as it is."""
         self._refuse_mount_point()
-        if not self._may_chown(uid, gid, cred):
+        if not self._attributes.may_chown(uid, gid, cred):
             raise error(EPERM, self.path, "only the superuser may change the owner")
-        uid = self.uid if uid == -1 else _not_negative("uid", uid)
-        gid = self.gid if gid == -1 else _not_negative("gid", gid)
-        mode = self._attributes.mode
-        if not self.is_dir():
-            mode &= ~stat.S_ISUID
-            if mode & stat.S_IXGRP:
-                mode &= ~stat.S_ISGID
-        self._change(mode, uid, gid)
-
-    def _may_chown(self, uid: int, gid: int, cred: Credentials) -> bool:
-        if cred.uid == 0 or (uid, gid) == (-1, -1):
-            return True
-        may_give = gid in {-1, self.gid} or cred.in_group(gid)
-        return cred.uid == self.uid and uid in {-1, self.uid} and may_give
+        self._set(self._attributes.chowned(uid, gid))
 
     def _refuse_mount_point(self) -> None:
         if isinstance(self, MountPoint):
@@ -676,18 +585,3 @@ class MountPoint(ProcDirEntry):
     """A directory that stays empty for good (``proc_create_mount_point``)."""
 
     __slots__ = ()
-
-
-GONE: Final = object()
-"""What ``_removal`` is once there is nothing left to join."""
-PLAIN: Final = Rare(shared=True)
-"""What an entry has of what is rare: nothing."""
-FREED: Final = Rare(GONE, holders=BIAS, shared=True)
-"""The same of one that is gone, and its number given back."""
-
-
-def _not_negative(what: str, value: int) -> int:
-    if value < 0:
-        msg = f"{what} must be >= 0, not {value}"
-        raise ValueError(msg)
-    return value

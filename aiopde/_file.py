@@ -6,17 +6,19 @@ import mmap as mmap_module
 import os
 import select
 import stat
-from errno import EACCES, EFAULT, EINVAL, EIO, ENOTDIR, ENOTTY, ESPIPE
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, final
+from errno import EACCES, EINVAL, EIO, ENOTDIR
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import anyio
 from anyio.abc import AsyncResource
-from anyio.lowlevel import checkpoint
 
+from . import _read_write
 from ._credentials import ROOT
 from ._errors import bad_file, error
 from ._flags import readable, writable
-from ._open_file import CLOSED, DEFAULT_POLLMASK, MAX_RW_COUNT, File, check_size, no_size
+from ._ioctl import run_ioctl
+from ._mapping import Mapping
+from ._open_file import CLOSED, DEFAULT_POLLMASK, MAX_RW_COUNT, File
 from ._trace import sinks
 from ._wait import Wakeup
 
@@ -29,13 +31,6 @@ if TYPE_CHECKING:
     from ._stat import DirEntry, Stat
 
 _ProcFile = TypeVar("_ProcFile", bound="ProcFile")
-
-_ENOIOCTLCMD: Final = 515
-# Numbers the VFS answers before any handler of a regular file is asked: FIOCLEX, FIONCLEX, ...
-_VFS_IOCTLS_OK: Final = frozenset({0x5451, 0x5450})
-# ... and those that write to a user's memory, of which there is none here: FIBMAP, FIGETBSZ,
-# FIONREAD, FIONBIO, FIOASYNC, FIOQSIZE.
-_VFS_IOCTLS_EFAULT: Final = frozenset({1, 2, 0x541B, 0x5421, 0x5452, 0x5460})
 
 
 class ProcFile(AsyncResource):
@@ -57,8 +52,15 @@ class ProcFile(AsyncResource):
 
     # No __init__: see new_descriptor().
     _file: File
-    # Its class's: that of the loop its tree is in; see _open.handle_class().
+    # Its class's: that of the loop its tree is in; see _descriptor.handle_class().
     _checkpoint: Checkpoint
+    # What does the work after the checkpoint. The first two, too, are chosen for each class.
+    _read = _read_write.read
+    _write = _read_write.write
+    _pread = _read_write.pread
+    _readv = _read_write.readv
+    _pwrite = _read_write.pwrite
+    _lseek = _read_write.lseek
 
     def __repr__(self) -> str:
         return f"<ProcFile {self._file!r}>"
@@ -88,62 +90,6 @@ class ProcFile(AsyncResource):
         await self._checkpoint()
         return await self._read(size)
 
-    # The hot path, written out: a helper, a context manager or a decorator would each cost more
-    # than the guard itself. One attribute tells a file nobody is inside of (0) from one that is
-    # busy or going away, and leaving is as cheap as long as nobody else came meanwhile. The limit
-    # is MAX_RW_COUNT, as a constant. (A limit that CPython compares faster, below 2**30, with the
-    # default let through beside it, takes 2 % off a read with a size and adds 3 to one without.)
-    async def _read(self, size: int = MAX_RW_COUNT) -> bytes:
-        file = self._file
-        try:
-            if file._in_use or not 0 <= size <= 0x7FFFF000:
-                size = await file.take_position("read", size)
-            else:
-                file._in_use = 1
-        except TypeError:  # of a size that is no number, here or in take_position()
-            raise no_size("read", size) from None
-        try:
-            data: bytes = await file.entry.ops.reader(file, size, file.pos)
-            if type(data) is not bytes or (count := len(data)) > size:
-                raise file.nonsense("read", data, f"0 to {size} bytes")
-            file.pos += count
-        finally:
-            if file._in_use == 1:
-                file._in_use = 0
-            elif file.leave_position():
-                await file.release_late()
-        return data
-
-    # The long way, for calls that may be killed: those run in a cancel scope of their own.
-    async def _read_run(self, size: int = MAX_RW_COUNT) -> bytes:
-        file = self._file
-        size = await file.take_position("read", size)
-        try:
-            return await file.read_at_position(size)
-        finally:
-            await file.leave_position_and_release()
-
-    # Nothing can run beside a plain function, so it needs to be let in, but not to be counted.
-    async def _read_plain(self, size: int = MAX_RW_COUNT) -> bytes:
-        file = self._file
-        try:
-            if file._in_use or not 0 <= size <= 0x7FFFF000:
-                return await self._read_run(size)
-        except TypeError:
-            check_size("read", size)
-            raise  # it is the handler's
-        data: bytes = file.entry.ops.reader(file, size, file.pos)
-        if type(data) is not bytes or (count := len(data)) > size:
-            raise file.nonsense("read", data, f"0 to {size} bytes")
-        file.pos += count
-        return data
-
-    async def _read_absent(self, size: int = MAX_RW_COUNT) -> bytes:
-        raise self._file.refuse_absent("read", EIO)
-
-    async def _read_bad(self, size: int = MAX_RW_COUNT) -> bytes:
-        raise bad_file("read")
-
     async def write(self, data: bytes) -> int:
         """
         Run the write handler at the file position, and advance that by what it took.
@@ -165,53 +111,6 @@ class ProcFile(AsyncResource):
         await self._checkpoint()
         return await self._write(data)
 
-    async def _write(self, data: bytes) -> int:
-        if type(data) is not bytes:
-            data = as_bytes(data)
-        file = self._file
-        if file._in_use:
-            await file.take_position("write")
-        else:
-            file._in_use = 1
-        try:
-            taken: int = await file.entry.ops.writer(file, data, file.pos)
-            if type(taken) is not int or not 0 <= taken <= len(data):
-                raise file.nonsense("write", taken, f"how many bytes it took, 0 to {len(data)}")
-            file.pos += taken
-        finally:
-            if file._in_use == 1:
-                file._in_use = 0
-            elif file.leave_position():
-                await file.release_late()
-        return taken
-
-    async def _write_run(self, data: bytes) -> int:
-        data = as_bytes(data)
-        file = self._file
-        await file.take_position("write")
-        try:
-            return await file.write_at_position(data)
-        finally:
-            await file.leave_position_and_release()
-
-    async def _write_plain(self, data: bytes) -> int:
-        if type(data) is not bytes:
-            data = as_bytes(data)
-        file = self._file
-        if file._in_use:
-            return await self._write_run(data)
-        taken: int = file.entry.ops.writer(file, data, file.pos)
-        if type(taken) is not int or not 0 <= taken <= len(data):
-            raise file.nonsense("write", taken, f"how many bytes it took, 0 to {len(data)}")
-        file.pos += taken
-        return taken
-
-    async def _write_absent(self, data: bytes) -> int:
-        raise self._file.refuse_absent("write", EIO)
-
-    async def _write_bad(self, data: bytes) -> int:
-        raise bad_file("write")
-
     # -- elsewhere than at the position ---------------------------------------------------------
 
     async def pread(self, size: int, offset: int) -> bytes:
@@ -227,17 +126,6 @@ class ProcFile(AsyncResource):
         """
         await self._checkpoint()
         return await self._pread(size, offset)
-
-    async def _pread(self, size: int, offset: int) -> bytes:
-        self._live("pread")
-        if size < 0 or offset < 0:
-            raise self._error(EINVAL, f"pread({size}, {offset}): both must be >= 0")
-        file = self._for_reading("pread")
-        if file.removing:
-            raise file.refuse("pread")
-        size = min(size, MAX_RW_COUNT)
-        data = await file.call(file.entry.ops.reader_name, size, offset)
-        return file.checked_bytes(data, size)
 
     async def readv(self, sizes: Iterable[int]) -> list[bytes]:
         """
@@ -259,22 +147,6 @@ class ProcFile(AsyncResource):
         await self._checkpoint()
         return await self._readv(sizes)
 
-    async def _readv(self, sizes: Iterable[int]) -> list[bytes]:
-        sizes = list(sizes)
-        for size in sizes:
-            check_size("readv", size)
-        file = self._for_reading("readv")
-        if not any(sizes):
-            return [b""] * len(sizes)
-        await file.take_position("readv", min(sizes))
-        try:
-            if file.entry.ops.read_iter is not None:
-                size = min(sum(sizes), MAX_RW_COUNT)
-                return _split(await file.read_at_position(size), sizes)
-            return await _read_each(file, sizes)
-        finally:
-            await file.leave_position_and_release()
-
     async def pwrite(self, data: bytes, offset: int) -> int:
         """
         Run the write handler at *offset*; the file position stays, and nobody waits for it.
@@ -289,16 +161,6 @@ class ProcFile(AsyncResource):
         """
         await self._checkpoint()
         return await self._pwrite(data, offset)
-
-    async def _pwrite(self, data: bytes, offset: int) -> int:
-        data = as_bytes(data)
-        self._live("pwrite")
-        if offset < 0:
-            raise self._error(EINVAL, f"pwrite(..., {offset}): the offset must be >= 0")
-        file = self._for_pwrite("pwrite")
-        if file.removing:
-            raise file.refuse("pwrite")
-        return file.checked_count(await file.call("write", data, offset), len(data))
 
     async def lseek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         """
@@ -320,22 +182,6 @@ class ProcFile(AsyncResource):
         """
         await self._checkpoint()
         return await self._lseek(offset, whence)
-
-    async def _lseek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        file = self._live("lseek")
-        if not 0 <= whence <= os.SEEK_HOLE:
-            raise self._error(EINVAL, f"no such whence: {whence}")
-        if file.entry.ops.lseek is None:
-            raise self._error(ESPIPE, "the file has no lseek handler")
-        await file.take_position("lseek")
-        try:
-            pos = await file.run("lseek", offset, whence)
-            if type(pos) is not int or pos < 0:
-                raise file.nonsense("lseek", pos, "the new position, >= 0")
-            file.pos = pos
-        finally:
-            await file.leave_position_and_release()
-        return pos
 
     # -- the others -----------------------------------------------------------------------------
 
@@ -398,7 +244,7 @@ class ProcFile(AsyncResource):
         return await self._ioctl(cmd, arg)
 
     async def _ioctl(self, cmd: int, arg: Any = 0) -> int:
-        return await self._run_ioctl("ioctl", cmd, arg)
+        return await run_ioctl(self._live("ioctl"), "ioctl", cmd, arg)
 
     async def compat_ioctl(self, cmd: int, arg: Any = 0) -> int:
         """
@@ -408,25 +254,7 @@ class ProcFile(AsyncResource):
         return await self._compat_ioctl(cmd, arg)
 
     async def _compat_ioctl(self, cmd: int, arg: Any = 0) -> int:
-        return await self._run_ioctl("compat_ioctl", cmd, arg)
-
-    async def _run_ioctl(self, op: str, cmd: int, arg: Any) -> int:
-        file = self._live("ioctl")
-        if cmd in _VFS_IOCTLS_OK:
-            return 0
-        if cmd in _VFS_IOCTLS_EFAULT:
-            raise self._error(EFAULT, f"request {cmd:#x} is answered before any handler")
-        if getattr(file.entry.ops, op) is None:
-            raise self._error(ENOTTY, f"the file has no {op} handler")
-        try:
-            result = await file.call(op, cmd, arg)
-        except OSError as exc:
-            if exc.errno == _ENOIOCTLCMD:
-                raise self._error(ENOTTY, f"the {op} handler knows no request {cmd:#x}") from exc
-            raise
-        if type(result) is not int:
-            raise file.nonsense(op, result, "a number")
-        return result
+        return await run_ioctl(self._live("ioctl"), "compat_ioctl", cmd, arg)
 
     async def mmap(
         self,
@@ -634,91 +462,8 @@ class ProcFile(AsyncResource):
             raise bad_file(call)
         return self._file
 
-    def _for_reading(self, call: str) -> File:
-        file = self._live(call)
-        if not readable(file.flags):
-            raise bad_file(call)
-        if file.entry.ops.reader is None:
-            raise file.refuse_absent(call, EIO)
-        return file
-
-    def _for_pwrite(self, call: str) -> File:
-        file = self._live(call)
-        if file.entry.ops.seq is not None:
-            raise self._error(ESPIPE, "a seq file is written at its position only")
-        if not writable(file.flags):
-            raise bad_file(call)
-        if file.entry.ops.write is None:
-            raise file.refuse_absent(call, EIO)
-        return file
-
     def _error(self, errno: int, why: str = "") -> OSError:
         return error(errno, self._file.entry.path, why)
-
-
-@final
-class Mapping(AsyncResource):
-    """
-    What an mmap handler returned, and a hold on the open file it came from.
-
-    It outlives the descriptor, and even the entry; closing it (munmap) gives the file up, which
-    then may be released. Any task may close it.
-    """
-
-    __slots__ = ("_fast_acquire", "_file", "value")
-
-    def __init__(self, file: File, value: Any) -> None:
-        self._file = file
-        self._fast_acquire = file.entry.fast_acquire
-        self.value: Any = value
-
-    def __repr__(self) -> str:
-        return f"<Mapping of {self._file!r}>"
-
-    async def aclose(self) -> None:
-        """Give the mapping up. A checkpoint, as closing its file is; twice does nothing."""
-        file, self._file = self._file, CLOSED
-        try:
-            if not self._fast_acquire:
-                await checkpoint()
-        finally:
-            if file is not CLOSED:
-                await file.put()
-
-
-# -- helpers ------------------------------------------------------------------------------------
-
-
-def as_bytes(data: Any) -> bytes:
-    """Return *data* as ``bytes``; text is refused, since nobody said how to encode it."""
-    if isinstance(data, str):
-        msg = "write wants bytes, not str: pass text.encode(), or use write_text()"
-        raise TypeError(msg)
-    return data if type(data) is bytes else memoryview(data).tobytes()
-
-
-def _split(data: bytes, sizes: list[int]) -> list[bytes]:
-    buffers: list[bytes] = []
-    start = 0
-    for size in sizes:
-        buffers.append(data[start : start + size])
-        start += size
-    return buffers
-
-
-async def _read_each(file: File, sizes: list[int]) -> list[bytes]:
-    # The kernel enters the guard anew for each buffer: once removal began, what was read is all.
-    buffers: list[bytes] = []
-    for size in sizes:
-        if buffers and (file.removing or len(buffers[-1]) < sizes[len(buffers) - 1]):
-            break
-        try:
-            buffers.append(await file.read_at_position(min(size, MAX_RW_COUNT)))
-        except OSError:
-            if not any(buffers):
-                raise
-            break
-    return buffers + [b""] * (len(sizes) - len(buffers))
 
 
 def new_descriptor(cls: type[_ProcFile], file: File) -> _ProcFile:

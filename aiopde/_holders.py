@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 
-from . import _open
+from . import _open, _read_write
 from ._entry import ProcDirEntry
 from ._file import ProcFile
 from ._open_file import File
@@ -29,17 +29,16 @@ if TYPE_CHECKING:
 # The functions that are inside while their frame lives: the variable that tells where, and the
 # operation (None: it is in a variable of that name).
 _FUNCTIONS: Final[dict[Callable[..., object], tuple[str, str | None]]] = {
-    ProcFile._read: ("file", "read"),
-    ProcFile._read_run: ("file", "read"),
-    ProcFile._write: ("file", "write"),
-    ProcFile._write_run: ("file", "write"),
-    ProcFile._readv: ("file", "readv"),
-    ProcFile._lseek: ("file", "lseek"),
+    _read_write.read: ("file", "read"),
+    _read_write.read_run: ("file", "read"),
+    _read_write.write: ("file", "write"),
+    _read_write.write_run: ("file", "write"),
+    _read_write.readv: ("file", "readv"),
+    _read_write.lseek: ("file", "lseek"),
     File.call: ("self", None),
     File.run_open: ("self", "open"),
     File.run_release: ("self", "release"),
-    _open.read_entry: ("entry", "read"),
-    _open.write_entry: ("entry", "write"),
+    _open._at_once: ("entry", None),
     _open._release_one_shot: ("file", "release"),
 }
 # ... but not while they await one of these: they are not inside yet, or no more; or what they
@@ -54,8 +53,8 @@ _ASIDES: Final = (
 )
 # Those that run plain handlers, which nobody waits for, so that they are no sites.
 _PLAIN: Final[dict[Callable[..., object], str]] = {
-    ProcFile._read_plain: "file",
-    ProcFile._write_plain: "file",
+    _read_write.read_plain: "file",
+    _read_write.write_plain: "file",
     ProcFile._aclose_quick: "file",
     File.run_release_now: "self",
     Removal._release_all: "file",

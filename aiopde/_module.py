@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, final
 
 import anyio
 
-from ._entry import GONE
 from ._errors import error
 from ._holders import holders, own_sites, running_handler, standing
 from ._ops import PARAMETERS
 from ._owner import current_owner, owner_of
 from ._poison import poison
 from ._procfs import ProcFS
+from ._rare import GONE
 from ._turn import Stepped
 from ._watch import cancel_calls
 

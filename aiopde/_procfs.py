@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, final
 import anyio
 from anyio.lowlevel import EventLoopToken, checkpoint, current_token
 
-from ._entry import GONE, KillableEntry, MountPoint, ProcDirEntry, ProcRoot
+from ._entry import KillableEntry, MountPoint, ProcDirEntry, ProcRoot
 from ._errors import error
 from ._holders import holders
 from ._inum import InodeNumbers
@@ -18,6 +18,7 @@ from ._namei import check_path, locate
 from ._ops import NO_OPS, ProcOps
 from ._owner import current_owner, find_owner
 from ._proc_seq import seq_table, single_table
+from ._rare import GONE
 from ._reaper import Reaper
 from ._register import file_mode, foreign, no_table, permissions, place
 from ._removal import Removal, removable, removal_around, subtree

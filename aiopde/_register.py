@@ -6,7 +6,8 @@ import stat
 from errno import EEXIST, EINVAL, EPERM
 from typing import TYPE_CHECKING, Any, Final
 
-from ._entry import PERMISSIONS, MountPoint, ProcDirEntry
+from ._attributes import PERMISSIONS
+from ._entry import MountPoint, ProcDirEntry
 from ._errors import error
 from ._namei import NAME_MAX, check_name, locate
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, cast, final
 
 import anyio
 
-from ._entry import FREED, GONE, PLAIN, Rare
 from ._errors import error
 from ._open_file import run_to_end
+from ._rare import FREED, GONE, PLAIN, Rare
 from ._trace import emit, sinks
 from ._usecount import BIAS
 

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any, Final
 from ._credentials import MAY_EXEC, MAY_READ, MAY_WRITE, ROOT
 from ._entry import ProcDirEntry
 from ._errors import error
-from ._file import ProcFile, as_bytes
+from ._file import ProcFile
 from ._flags import check_flags
 from ._holders import add_site
 from ._namei import may_open, walk
 from ._open import open_entry, read_entry, write_entry
 from ._open_file import MAX_RW_COUNT, File
+from ._read_write import as_bytes
 from ._trace import sinks
 
 if TYPE_CHECKING:

@@ -85,9 +85,9 @@ MUTANTS: Final = (
     # -- in and out of an open file
     Mutant(
         "read: an await between the check and the increment",
-        "_file.py",
-        "            else:\n                file._in_use = 1\n",
-        "            else:\n                await checkpoint()\n                file._in_use = 1\n",
+        "_read_write.py",
+        "        else:\n            file._in_use = 1\n",
+        "        else:\n            await checkpoint()\n            file._in_use = 1\n",
     ),
     Mutant(
         "open: an await between the check and the increment",

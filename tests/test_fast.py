@@ -20,7 +20,7 @@ from aiopde import (
     TraceRecord,
     trace,
 )
-from aiopde._open import handle_class
+from aiopde._descriptor import handle_class
 
 from .helpers import Handlers, all_blocked, refused, start, state, too_late
 

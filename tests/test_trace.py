@@ -12,7 +12,16 @@ import anyio
 import pytest
 from anyio import create_task_group
 
-from aiopde import EntryRemovedError, File, ProcFile, ProcFS, ProcOps, TraceRecord, trace
+from aiopde import (
+    EntryRemovedError,
+    File,
+    ProcFile,
+    ProcFS,
+    ProcOps,
+    TraceRecord,
+    _read_write,
+    trace,
+)
 from aiopde._trace import emit, sinks
 from tests.helpers import Handlers, all_blocked, start
 
@@ -463,11 +472,11 @@ class TestSwitching:
             short = [(kind.read, kind._read, kind.write, kind._write) for kind in kinds]
             with trace(bool):
                 for kind in kinds:
-                    assert {kind.read, kind._read} == {ProcFile._read_run}
-                    assert {kind.write, kind._write} == {ProcFile._write_run}
+                    assert {kind.read, kind._read} == {_read_write.read_run}
+                    assert {kind.write, kind._write} == {_read_write.write_run}
             assert [(kind.read, kind._read, kind.write, kind._write) for kind in kinds] == short
-            assert short[0][:2] == (ProcFile._read, ProcFile._read)
-            assert short[1][:2] == (ProcFile._read_plain, ProcFile._read_plain)
+            assert short[0][:2] == (_read_write.read, _read_write.read)
+            assert short[1][:2] == (_read_write.read_plain, _read_write.read_plain)
 
     async def test_a_kind_of_file_made_meanwhile_is_told(self) -> None:
         """

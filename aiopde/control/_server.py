@@ -19,16 +19,7 @@ from ._mounts import Mounts
 from ._place import default_socket, listening, make_private, peer_of, refuse_stranger
 from ._stream import accept
 from ._views import Looks
-from ._wire import (
-    MAX_REPLY,
-    MAX_REQUEST,
-    Lines,
-    decode,
-    encode,
-    id_of,
-    parse_request,
-    tell_error,
-)
+from ._wire import MAX_REPLY, MAX_REQUEST, Lines, decode, encode, id_of, parse_request, tell_error
 
 if TYPE_CHECKING:
     import socket

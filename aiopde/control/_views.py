@@ -11,9 +11,9 @@ from weakref import WeakKeyDictionary
 import anyio
 
 from aiopde import ModuleState
-from aiopde._entry import GONE
 from aiopde._errors import error
 from aiopde._holders import calls
+from aiopde._rare import GONE
 from aiopde._stacktrace import stack_of
 
 if TYPE_CHECKING:

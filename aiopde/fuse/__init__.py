@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Self, final
 import anyio
 import anyio.to_thread
 
-from aiopde._entry import observers
+from aiopde._fsnotify import observers
 from aiopde._procfs import ProcFS
 
 from ._mount import Attachment

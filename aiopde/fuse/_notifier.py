@@ -9,13 +9,7 @@ from typing import TYPE_CHECKING, Final, final
 
 import anyio.to_thread
 
-from ._protocol import (
-    NOTIFY_INVAL_ENTRY,
-    NOTIFY_INVAL_INODE,
-    NOTIFY_POLL,
-    Notice,
-    notification,
-)
+from ._protocol import NOTIFY_INVAL_ENTRY, NOTIFY_INVAL_INODE, NOTIFY_POLL, Notice, notification
 
 if TYPE_CHECKING:
     from ._inodes import Inode

@@ -185,8 +185,6 @@ class ExploredFunction(pytest.Function):
     """
 
     _result: Result | None = None
-    _misuse = False
-    """Whether it could not be explored, for a reason that its message tells."""
 
     @classmethod
     def take_over(cls, item: pytest.Function) -> ExploredFunction:
@@ -219,16 +217,13 @@ class ExploredFunction(pytest.Function):
 
     def runtest(self) -> None:
         """Explore."""
-        from aiopde.testing import UncontrolledError, explore
+        from aiopde.testing import explore
 
         backend = self._backend()
         options = self._options(inspect.signature(explore).parameters)
         progress = _ProgressLine(self.config)
         try:
             result = explore(self._scenario(), backend=backend, progress=progress, **options)
-        except (TypeError, ValueError, UncontrolledError):
-            self._misuse = True
-            raise
         finally:
             progress.clear()
         self.user_properties.append((_VERDICT, [result.verdict, result.schedules, *result.notes]))
@@ -282,7 +277,7 @@ class ExploredFunction(pytest.Function):
         """Show the schedule below what pytest shows of the exception."""
         from aiopde.testing import RaceFoundError, report
 
-        if self._misuse and not self.config.option.fulltrace:
+        if _is_refusal(excinfo) and not self.config.option.fulltrace:
             return excinfo.getrepr(style="value")
         if self._result is None:
             return super().repr_failure(excinfo)
@@ -320,6 +315,19 @@ def _leaf(exc: BaseException | None) -> BaseException | None:
     """Unwrap what task groups have wrapped, as long as it is one."""
     inside: tuple[BaseException, ...] = getattr(exc, "exceptions", ())
     return _leaf(inside[0]) if len(inside) == 1 else exc
+
+
+def _is_refusal(excinfo: pytest.ExceptionInfo[BaseException]) -> bool:
+    """Whether the explorer could not run the test, for a reason that the message tells."""
+    from aiopde.testing import UncontrolledError
+
+    # Anything else from in there is a mistake of ours, whose traceback is wanted.
+    return excinfo.errisinstance(UncontrolledError) or excinfo.traceback[-1].path.name in (
+        "_arguments.py",
+        "_auto.py",
+        "_explorer.py",
+        "_schedule.py",
+    )
 
 
 def _is_async(fixture: Any) -> bool:

@@ -505,6 +505,19 @@ class TestMisuse:
         result.stdout.fnmatch_lines(["*ValueError: not a schedule*one looks like reader*"])
         assert "def parse" in result.stdout.str()
 
+    def test_a_mistake_of_the_explorer(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+        """
+        Its traceback is shown: nobody could do with the message alone.
+        """
+
+        def mistake(run: object) -> None:
+            raise ValueError("ours")
+
+        monkeypatch.setattr("aiopde.testing._run.Run._pick_plainly", mistake)
+        result = run(NONE.replace("pass", "await anyio.sleep(0)\nimport anyio"), "-q")
+        result.assert_outcomes(failed=2)
+        result.stdout.fnmatch_lines(["*def runtest(self)*", "E  *ValueError: ours*"])
+
     def test_what_no_schedule_can_hold(self, run: Run) -> None:
         """
         A thread is told of in one line, and not as a race.

@@ -110,6 +110,8 @@ def explore(
             failure = _outlived(failure)
         if shrink and replay is None and not keep_going:
             failure = _shrunk(scenario, settings, failure)
+        if failure.kind == "nondeterminism" and replay is None:
+            doubts = {"the usual reasons: sets of objects, id(), clocks, random numbers, globals"}
     return Result(
         backend,
         tally.strategy,
@@ -305,6 +307,9 @@ def _shrunk(scenario: Scenario, settings: Settings, failure: Failure) -> Failure
         return failure
     shrinker = Shrinker(failure)
     drive(scenario, shrinker.search(), settings)
+    if shrinker.diverged:
+        message = f"not deterministic: it failed ({failure.message}), and {shrinker.diverged}"
+        return replace(failure, kind="nondeterminism", message=message)
     best = failure
     if shrinker.best != failure.schedule:
         best = _look_again(scenario, settings, replace(failure, schedule=shrinker.best), [])

@@ -322,12 +322,9 @@ def _is_refusal(excinfo: pytest.ExceptionInfo[BaseException]) -> bool:
     from aiopde.testing import UncontrolledError
 
     # Anything else from in there is a mistake of ours, whose traceback is wanted.
-    return excinfo.errisinstance(UncontrolledError) or excinfo.traceback[-1].path.name in (
-        "_arguments.py",
-        "_auto.py",
-        "_explorer.py",
-        "_schedule.py",
-    )
+    file = os.path.basename(excinfo.traceback[-1].path)
+    refuses = file in ("_arguments.py", "_auto.py", "_explorer.py", "_schedule.py")
+    return refuses or excinfo.errisinstance(UncontrolledError)
 
 
 def _is_async(fixture: Any) -> bool:

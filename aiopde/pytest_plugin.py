@@ -323,7 +323,7 @@ def _is_refusal(excinfo: pytest.ExceptionInfo[BaseException]) -> bool:
 
     # Anything else from in there is a mistake of ours, whose traceback is wanted.
     file = os.path.basename(excinfo.traceback[-1].path)
-    refuses = file in ("_arguments.py", "_auto.py", "_explorer.py", "_schedule.py")
+    refuses = file in ("_arguments.py", "_auto.py", "_drive.py", "_schedule.py", "_tally.py")
     return refuses or excinfo.errisinstance(UncontrolledError)
 
 

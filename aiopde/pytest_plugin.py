@@ -160,7 +160,10 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if session.config.getoption("explore_replay") is not None and len(explored) != 1:
         command = "pytest 'path::test[backend]' --replay=SCHEDULE"
         msg = f"--replay replays one explored test, {len(explored)} are selected: {command}"
-        raise pytest.UsageError(msg)
+        if not hasattr(session.config, "workerinput"):
+            raise pytest.UsageError(msg)
+        for item in explored:  # whatever a worker of pytest-xdist raises here, counts as its crash
+            item.refusal = msg
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -184,6 +187,8 @@ class ExploredFunction(pytest.Function):
     which a function is run.
     """
 
+    refusal = ""
+    """Why it is not to be run."""
     _result: Result | None = None
 
     @classmethod
@@ -209,6 +214,8 @@ class ExploredFunction(pytest.Function):
 
     def setup(self) -> None:
         """Set up the fixtures, once for all schedules."""
+        if self.refusal:
+            pytest.fail(self.refusal, False)
         for name, definitions in self._fixtureinfo.name2fixturedefs.items():
             if _is_async(definitions[-1].func):
                 why = "it would be set up once, in another loop, and not for each schedule"

@@ -132,6 +132,15 @@ class TestFailure:
         result.stderr.fnmatch_lines(["ERROR: --replay replays one explored test, 2 are selected*"])
         assert result.ret == pytest.ExitCode.USAGE_ERROR
 
+    def test_a_worker_with_several_tests(self, run: Run, pytester: pytest.Pytester) -> None:
+        """
+        A worker of pytest-xdist cannot end the run: there each of the tests fails, and says so.
+        """
+        pytester.makeconftest("def pytest_configure(config): config.workerinput = {}")
+        result = run(LOST_UPDATE, "-q", "--replay=a.b")
+        result.assert_outcomes(errors=2)
+        result.stdout.fnmatch_lines(["--replay replays one explored test, 2 are selected*"] * 2)
+
     @pytest.mark.parametrize("tb", ["no", "line", "short", "long", "native"])
     def test_every_style(self, run: Run, tb: str) -> None:
         """

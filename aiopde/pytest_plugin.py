@@ -160,7 +160,10 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if session.config.getoption("explore_replay") is not None and len(explored) != 1:
         command = "pytest 'path::test[backend]' --replay=SCHEDULE"
         msg = f"--replay replays one explored test, {len(explored)} are selected: {command}"
-        raise pytest.UsageError(msg)
+        if not hasattr(session.config, "workerinput"):
+            raise pytest.UsageError(msg)
+        for item in explored:  # whatever a worker of pytest-xdist raises here, counts as its crash
+            item.refusal = msg
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -184,9 +187,9 @@ class ExploredFunction(pytest.Function):
     which a function is run.
     """
 
+    refusal = ""
+    """Why it is not to be run."""
     _result: Result | None = None
-    _misuse = False
-    """Whether it could not be explored, for a reason that its message tells."""
 
     @classmethod
     def take_over(cls, item: pytest.Function) -> ExploredFunction:
@@ -211,6 +214,8 @@ class ExploredFunction(pytest.Function):
 
     def setup(self) -> None:
         """Set up the fixtures, once for all schedules."""
+        if self.refusal:
+            pytest.fail(self.refusal, False)
         for name, definitions in self._fixtureinfo.name2fixturedefs.items():
             if _is_async(definitions[-1].func):
                 why = "it would be set up once, in another loop, and not for each schedule"
@@ -219,16 +224,13 @@ class ExploredFunction(pytest.Function):
 
     def runtest(self) -> None:
         """Explore."""
-        from aiopde.testing import UncontrolledError, explore
+        from aiopde.testing import explore
 
         backend = self._backend()
         options = self._options(inspect.signature(explore).parameters)
         progress = _ProgressLine(self.config)
         try:
             result = explore(self._scenario(), backend=backend, progress=progress, **options)
-        except (TypeError, ValueError, UncontrolledError):
-            self._misuse = True
-            raise
         finally:
             progress.clear()
         self.user_properties.append((_VERDICT, [result.verdict, result.schedules, *result.notes]))
@@ -282,7 +284,7 @@ class ExploredFunction(pytest.Function):
         """Show the schedule below what pytest shows of the exception."""
         from aiopde.testing import RaceFoundError, report
 
-        if self._misuse and not self.config.option.fulltrace:
+        if _is_refusal(excinfo) and not self.config.option.fulltrace:
             return excinfo.getrepr(style="value")
         if self._result is None:
             return super().repr_failure(excinfo)
@@ -320,6 +322,16 @@ def _leaf(exc: BaseException | None) -> BaseException | None:
     """Unwrap what task groups have wrapped, as long as it is one."""
     inside: tuple[BaseException, ...] = getattr(exc, "exceptions", ())
     return _leaf(inside[0]) if len(inside) == 1 else exc
+
+
+def _is_refusal(excinfo: pytest.ExceptionInfo[BaseException]) -> bool:
+    """Whether the explorer could not run the test, for a reason that the message tells."""
+    from aiopde.testing import UncontrolledError
+
+    # Anything else from in there is a mistake of ours, whose traceback is wanted.
+    file = os.path.basename(excinfo.traceback[-1].path)
+    refuses = file in ("_arguments.py", "_auto.py", "_drive.py", "_schedule.py", "_tally.py")
+    return refuses or excinfo.errisinstance(UncontrolledError)
 
 
 def _is_async(fixture: Any) -> bool:

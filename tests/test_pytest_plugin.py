@@ -132,6 +132,15 @@ class TestFailure:
         result.stderr.fnmatch_lines(["ERROR: --replay replays one explored test, 2 are selected*"])
         assert result.ret == pytest.ExitCode.USAGE_ERROR
 
+    def test_a_worker_with_several_tests(self, run: Run, pytester: pytest.Pytester) -> None:
+        """
+        A worker of pytest-xdist cannot end the run: there each of the tests fails, and says so.
+        """
+        pytester.makeconftest("def pytest_configure(config): config.workerinput = {}")
+        result = run(LOST_UPDATE, "-q", "--replay=a.b")
+        result.assert_outcomes(errors=2)
+        result.stdout.fnmatch_lines(["--replay replays one explored test, 2 are selected*"] * 2)
+
     @pytest.mark.parametrize("tb", ["no", "line", "short", "long", "native"])
     def test_every_style(self, run: Run, tb: str) -> None:
         """
@@ -504,6 +513,19 @@ class TestMisuse:
         result = run(NONE, "-k", "trio", "--replay=?!", "--full-trace")
         result.stdout.fnmatch_lines(["*ValueError: not a schedule*one looks like reader*"])
         assert "def parse" in result.stdout.str()
+
+    def test_a_mistake_of_the_explorer(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+        """
+        Its traceback is shown: nobody could do with the message alone.
+        """
+
+        def mistake(run: object) -> None:
+            raise ValueError("ours")
+
+        monkeypatch.setattr("aiopde.testing._run.Run._pick_plainly", mistake)
+        result = run(NONE.replace("pass", "await anyio.sleep(0)\nimport anyio"), "-q")
+        result.assert_outcomes(failed=2)
+        result.stdout.fnmatch_lines(["*def runtest(self)*", "E  *ValueError: ours*"])
 
     def test_what_no_schedule_can_hold(self, run: Run) -> None:
         """

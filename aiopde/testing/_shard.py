@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Hashable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
-    from ._explorer import Scenario
+    from ._drive import Scenario
 
 _TREES: Final = ("dfs", "dpor")
 _JOBS_PER_WORKER: Final = 8

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, final
 
-from ._execution import Plan
+from ._execution import Diverged, Plan
 
 if TYPE_CHECKING:
     from ._execution import Execution, Search
@@ -57,6 +57,8 @@ class Shrinker:
         self.best: Schedule = failure.schedule
         self.tried = 0
         self.proven = False
+        self.diverged = ""
+        """How the program turned out not to be deterministic, if it did."""
 
     @property
     def _bound(self) -> int:
@@ -69,12 +71,16 @@ class Shrinker:
         while not self.proven and self.tried < self._most and time.monotonic() < ends:
             self._depth, self._last, self._switches = 0, "", 0
             self._note((yield Plan(self._choose)))
+            if self.diverged:
+                return "not deterministic"
             self.proven = not self._next() or self._bound < 0
         return "minimal" if self.proven else f"shrunk ({self.tried})"
 
     def _note(self, execution: Execution) -> None:
         self.tried += 1
         failure = execution.failure
+        if failure is not None and failure.kind == "nondeterminism":
+            self.diverged = failure.message
         if failure is None or failure.key != self._key:
             return
         self.best = min(self.best, failure.schedule, key=lambda schedule: schedule.switches)
@@ -89,6 +95,10 @@ class Shrinker:
             return None
         self._last, self._switches = branches[0]
         self._depth += 1
+        if self._last not in names:
+            can = ", ".join(names)
+            msg = f"{self._last} could move after the same choices, and now only {can} can"
+            raise Diverged(msg)
         return lanes[names.index(self._last)]
 
     def _branches(self, names: list[str]) -> list[tuple[str, int]]:

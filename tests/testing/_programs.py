@@ -11,8 +11,8 @@ import trio
 from anyio.lowlevel import checkpoint
 
 from aiopde.testing._dpor import Explorer
+from aiopde.testing._drive import drive
 from aiopde.testing._execution import Plan, Settings
-from aiopde.testing._explorer import drive
 from aiopde.testing._hooks import hooks
 from aiopde.testing._order import Order
 from aiopde.testing._strategies import Branches

@@ -43,10 +43,10 @@ class OddError(Exception):
         self.lock = lock
 
 
-async def dies_elsewhere() -> None:
+async def dies_elsewhere() -> None:  # pragma: no cover  nobody is left to tell
     """Ends the process of a pool at once; this one would go on."""
     if multiprocessing.parent_process() is not None:
-        os._exit(3)  # pragma: no cover  nobody is left to tell
+        os._exit(3)
 
 
 async def wants_a_thread() -> None:

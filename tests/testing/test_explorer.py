@@ -10,7 +10,7 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from aiopde.testing import _explorer, explore, explore_on
+from aiopde.testing import _explorer, _tally, explore, explore_on
 from tests.testing._programs import BACKENDS, orders, with_anyio
 from tests.testing._scenarios import three_by_two
 from tests.testing.test_shard import Here
@@ -86,7 +86,7 @@ def test_an_executor_can_be_handed_in() -> None:
 
 def test_a_long_search_tells_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every now and then: which strategy, how many schedules, how many failures."""
-    monkeypatch.setattr(_explorer, "PROGRESS_EVERY", 0)
+    monkeypatch.setattr(_tally, "PROGRESS_EVERY", 0)
     told: list[Progress] = []
     explore(with_anyio(2, 2), strategy="dfs", progress=told.append)
     assert [p.schedules for p in told] == [16]

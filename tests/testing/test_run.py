@@ -189,6 +189,31 @@ class TestFailures:
             strategy
         ] in failure.message
 
+    def test_what_is_not_deterministic_when_it_is_shrunk(self, backend: str) -> None:
+        """Others can move than did after the same choices: that is told, with the usual reasons."""
+        runs = 0
+
+        async def scenario() -> None:
+            nonlocal runs
+            runs += 1
+            log: list[str] = []
+
+            async def note(name: str) -> None:
+                log.append(name)
+                await checkpoint()
+                log.append(name)
+
+            async with anyio.create_task_group() as tg:
+                for name in "ab" if runs < 4 else "xy":
+                    tg.start_soon(note, name, name=name)
+            assert log != ["a", "b", "a", "b"]  # by turns, as it is begun with
+
+        result = explore(scenario, backend=backend)
+        assert result.failure is not None
+        assert result.failure.kind == "nondeterminism"
+        assert "a could move after the same choices, and now only x, y can" in str(result)
+        assert "the usual reasons: sets of objects" in str(result)
+
     @pytest.mark.parametrize("strategy", ["auto", "dfs"])
     def test_what_outlives_an_execution(self, backend: str, strategy: str) -> None:
         """A schedule that passed and then fails is no race, but something that is left over."""

@@ -241,12 +241,12 @@ class TestMisuse:
         assert explore(three_by_two, executor=here, replay="-").schedules == 1
         assert here.jobs == []
 
-    def test_what_cannot_be_controlled(self) -> None:
+    def test_what_cannot_be_controlled(self, pool: Executor) -> None:
         """
         A worker's error is raised here.
         """
         with pytest.raises(UncontrolledError, match=r"main: to_thread at .* wants a thread"):
-            explore_on(None, wants_a_thread, workers=1, strategy="random", max_schedules=8)
+            explore_on(pool, wants_a_thread, workers=1, strategy="random", max_schedules=8)
 
     def test_a_strategy_without_a_tree(self) -> None:
         """

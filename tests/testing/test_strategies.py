@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aiopde.testing import explore
+from aiopde.testing._drive import drive
 from aiopde.testing._execution import Diverged, Plan, Settings
-from aiopde.testing._explorer import drive
 from aiopde.testing._lane import Lane
 from aiopde.testing._strategies import (
     Bounded,

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from aiopde.testing._uses import Use, uses_of_variables
+from aiopde.testing._uses import Use, _uses, uses_of_variables
 
 
 class Instruction(NamedTuple):
@@ -77,3 +77,9 @@ def test_what_cannot_be_told() -> None:
     assert uses(element, load, after, at=1) == {"a": Use("a", "in", "x")}
     assert uses(element, load._replace(is_jump_target=True), after, at=1) == {"a": None}
     assert uses(load, Instruction("CALL"), Instruction("BINARY_SUBSCR")) == {"a": None}
+
+
+def test_an_element_that_a_call_returns() -> None:
+    """What is loaded before the call may be anything."""
+    assert _uses(compile("x in f().names", "<test>", "eval")) == {}
+    assert [use.field for use in _uses(compile("not f().names", "<test>", "eval")).values()]

@@ -22,7 +22,7 @@ from functools import partial
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Final
 
-from ._containers import is_container
+from ._containers import CONTAINERS, is_container
 from ._hooks import PACKAGE, is_programs
 
 if TYPE_CHECKING:
@@ -62,6 +62,8 @@ def is_opaque(value: object) -> bool:
     """Whether something can change unseen: an iterator, a queue, an array, a view of memory."""
     thing: Any = value
     kind: type[Any] = thing.__class__
+    if DULL[kind]:
+        return False
     if isinstance(value, ContextVar):
         return _holds_what_changes(thing)
     if isinstance(value, (BaseException, partial)):
@@ -91,3 +93,16 @@ def _judge(kind: Any) -> bool:
         return True
     module: str = kind.__module__
     return module.partition(".")[0] in _SEEN | _TOOLS or is_programs(module)
+
+
+class _Dull(dict[Any, bool]):
+    def __missing__(self, kind: Any) -> bool:
+        odd = issubclass(
+            kind, (*CONTAINERS, types.SimpleNamespace, tuple, ContextVar, BaseException, partial)
+        )
+        self[kind] = dull = not odd and _harmless(kind)
+        return dull
+
+
+DULL: Final = _Dull()
+"""Whether whatever is of a class can be passed by: it does not change unseen, and holds nothing."""

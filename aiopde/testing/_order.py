@@ -35,20 +35,22 @@ class Order:
         self._order()
 
     def _order(self) -> None:
-        touched: dict[int, list[tuple[int, int]]] = {}
+        touched: dict[int, dict[int, int]] = {}
         for number, event in enumerate(self.events):
             before = 0
             for cause in event.after:
                 before |= self.before[cause.number] | 1 << cause.number
             # Latest first: an earlier one that a later one follows is no race of ours.
-            for other in sorted(_touching(event, touched), reverse=True):
-                if not before >> other & 1:
-                    # Never a step of its own task: the last of those is among its causes.
-                    self.races.append((other, number))
-                    before |= self.before[other] | 1 << other
+            others = _touching(event, touched)
+            while others := others & ~before:
+                other = others.bit_length() - 1
+                # Never a step of its own task: the last of those is among its causes.
+                self.races.append((other, number))
+                before |= self.before[other] | 1 << other
             self.before.append(before)
             for key, kinds in event.accesses.items():
-                touched.setdefault(key, []).append((number, kinds))
+                steps = touched.setdefault(key, {})
+                steps[kinds] = steps.get(kinds, 0) | 1 << number
 
     def without(self, first: int) -> list[Event]:
         """Return what comes after a step and does not need it."""
@@ -78,12 +80,16 @@ class Order:
                 yield name, count
 
 
-def _touching(event: Event, touched: dict[int, list[tuple[int, int]]]) -> set[int]:
-    """Return the earlier steps that touched the same, in a way in which order matters."""
-    found: set[int] = set()
+def _touching(event: Event, touched: dict[int, dict[int, int]]) -> int:
+    """
+    Return the earlier steps that touched the same, in a way in which order matters.
+
+    Args:
+        touched: Of each key, and each of the kinds of access to it, the steps.
+    """
+    found = 0
     for key, kinds in event.accesses.items():
-        alike = kinds in (READ, ADD)
-        for number, others in touched.get(key, ()):
-            if not (alike and others == kinds):
-                found.add(number)
+        for others, steps in touched.get(key, {}).items():
+            if others != kinds or kinds not in (READ, ADD):
+                found |= steps
     return found

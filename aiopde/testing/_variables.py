@@ -14,14 +14,13 @@ import dis
 import io
 import sys
 from contextlib import contextmanager
-from functools import cache
 from types import BuiltinFunctionType, FunctionType, ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
 
 from ._containers import CONTAINERS
 from ._contents import UNHOOKED
 from ._hooks import is_programs_file
-from ._opaque import OPAQUE, in_own_code
+from ._opaque import DULL, OPAQUE, in_own_code
 from ._uses import uses_of_variables
 
 if TYPE_CHECKING:
@@ -63,6 +62,7 @@ class Line:
         "global_stores",
         "local_loads",
         "local_stores",
+        "parts",
         "unseen",
         "uses",
     )
@@ -76,6 +76,8 @@ class Line:
         self.global_stores: set[str] = set()
         self.uses: dict[str, list[Use | None]] = {}
         """What each variable that is loaded is loaded for."""
+        self.parts: dict[str, list[Use] | None] = {}
+        """Of each of those, which parts of its value are asked for; None if it may be any."""
         self.unseen: set[str] = set()
         """Ways to get at variables and attributes that pass by us."""
 
@@ -108,18 +110,12 @@ class Line:
         loads = self.local_loads or self.closure_loads or self.global_loads
         return bool(loads or self.unseen or self.closure_stores or self.global_stores)
 
-    def parts(self, variable: str) -> list[Use] | None:
-        """
-        Return which parts of a variable's value are asked for; None if it may be any.
-
-        The line is looked at before it runs: what it stores first is not known yet.
-        """
-        found: list[Use] = []
-        for use in self.uses.get(variable, [None]):
-            if use is None or use.local in self.local_stores:
-                return None
-            found.append(use)
-        return found
+    def close(self) -> None:
+        """All instructions are there: say which parts they ask for."""
+        for variable, uses in self.uses.items():
+            # The line is looked at before it runs: what it stores first is not known yet.
+            known = [use for use in uses if use is not None and use.local not in self.local_stores]
+            self.parts[variable] = known if len(known) == len(uses) else None
 
 
 def _is_back_door(instructions: list[dis.Instruction], number: int) -> bool:
@@ -131,15 +127,29 @@ def _is_back_door(instructions: list[dis.Instruction], number: int) -> bool:
     return bool(load.argval == "__dict__" or instructions[number - 1].argval == "object")
 
 
-@cache
+_LINES: Final[dict[int, tuple[CodeType, dict[int, Line]]]] = {}
+
+
 def lines_of(code: CodeType) -> dict[int, Line]:
-    """Return what the lines of a function do with variables."""
+    """Return what the lines of a function of the program do with variables."""
+    # By id: to hash a code object is to read all of it, and this is asked at every line.
+    found = _LINES.get(id(code))
+    if found is None:
+        found = _LINES[id(code)] = code, _lines_of(code)
+    return found[1]
+
+
+def _lines_of(code: CodeType) -> dict[int, Line]:
+    if not is_programs_file(code.co_filename):
+        return {}
     lines: dict[int, Line] = {}
     instructions = list(dis.get_instructions(code))
     for number, line in enumerate(_lines(code, instructions)):
         if not _only_asks(instructions, number):
             lines.setdefault(line, Line()).add(instructions, number)
-    return {number: line for number, line in lines.items() if line.matters}
+    for found in lines.values():
+        found.close()
+    return {number: found for number, found in lines.items() if found.matters}
 
 
 def _lines(code: CodeType, instructions: list[dis.Instruction]) -> list[int]:
@@ -160,7 +170,6 @@ def rest_of(code: CodeType, last: int) -> Line | None:
 
     A line that goes on after an await is not seen again: only that another one begins is.
     """
-    # By id: to hash a code object is to read all of it.
     found = _RESTS.get((id(code), last))
     if found is None:
         found = _RESTS[id(code), last] = code, _rest_of(code, last)
@@ -179,6 +188,7 @@ def _rest_of(code: CodeType, last: int) -> Line | None:
     for number in left:
         if not _only_asks(instructions, number):
             rest.add(instructions, number)
+    rest.close()
     return rest if rest.matters else None
 
 
@@ -196,13 +206,14 @@ def look_on(tracker: Tracker, frame: FrameType) -> None:
 
 
 def _only_asks(instructions: list[dis.Instruction], number: int) -> bool:
-    """Whether a local is loaded for an attribute that no list, dictionary or the like has."""
+    """Whether a local is loaded for an attribute no list or the like has, or is asked if None."""
     load = instructions[number]
     if not load.opname.startswith("LOAD_FAST") or not isinstance(load.argval, str):
         return False
     return any(
-        after.opname in ("LOAD_ATTR", "LOAD_METHOD", "STORE_ATTR")
-        and after.argval not in _OF_CONTAINERS
+        after.opname.startswith("POP_JUMP") and after.opname.endswith("NONE")
+        if after.opname not in ("LOAD_ATTR", "LOAD_METHOD", "STORE_ATTR")
+        else after.argval not in _OF_CONTAINERS
         for after in instructions[number + 1 : number + 2]
     )
 
@@ -221,13 +232,15 @@ def look(tracker: Tracker, frame: FrameType, line: Line) -> None:
     if line.unseen and _is_unseen(frame):
         tracker.notes.update(f"{what}, which passes by what we see" for what in line.unseen)
     for name in line.local_loads:
-        tracker.see_held(local.get(name), frame, line.parts(name))
+        value = local.get(name)
+        if not DULL[type(value)]:
+            tracker.see_held(value, frame, line.parts.get(name))
     for name in line.closure_loads:
         if local.get(name) is SimpleNamespace:
             tracker.notes.add(UNHOOKED)
         elif not isinstance(local.get(name), _CODE):
             tracker.touch_name(file, name, write=False)
-            tracker.see_held(local.get(name), frame, line.parts(name), name)
+            tracker.see_held(local.get(name), frame, line.parts.get(name), name)
     for name in line.closure_stores:
         # The first value a function gives to a variable of its own is seen by nobody yet.
         if name in local or name in frame.f_code.co_freevars:
@@ -236,7 +249,7 @@ def look(tracker: Tracker, frame: FrameType, line: Line) -> None:
         value = frame.f_globals.get(name)
         if name in frame.f_globals and not isinstance(value, _CODE):
             tracker.touch_name(file, name, write=False)
-            tracker.see_held(value, frame, line.parts(name), name)
+            tracker.see_held(value, frame, line.parts.get(name), name)
     for name in line.global_stores:
         tracker.touch_name(file, name, write=True)
 
@@ -254,7 +267,7 @@ if sys.version_info >= (3, 12):
             return
 
         def see_line(code: CodeType, number: int) -> Any:
-            line = lines_of(code).get(number) if is_programs_file(code.co_filename) else None
+            line = lines_of(code).get(number)
             if line is None:
                 return monitoring.DISABLE
             if tracker.accesses is not None:
@@ -284,10 +297,7 @@ else:  # pragma: no cover  coverage is measured on a newer Python; here it would
             return
 
         def see_call(frame: FrameType, event: str, arg: object) -> Callable[..., Any] | None:
-            code = frame.f_code
-            if not is_programs_file(code.co_filename) or not lines_of(code):
-                return None
-            return see_line
+            return see_line if lines_of(frame.f_code) else None
 
         def see_line(frame: FrameType, event: str, arg: object) -> Callable[..., Any]:
             if event == "line" and tracker.accesses is not None:

@@ -252,12 +252,15 @@ class Play:
             tracker.accesses = accesses
 
     def _check_step(self) -> None:
-        for entry in self.notes.entries:
+        notes = self.notes
+        there: list[int] = []
+        for entry in notes.entries:
             numbers = entry.statistics()
             now = (STATES.index(numbers.state), numbers.in_use, numbers.open_files)
-            self._compare(entry, self.notes.history.get(entry, (0, 0, 0)), now)
-            self.notes.history[entry] = now
-        there = [entry.ino for entry in self.notes.entries if entry.statistics().state != "gone"]
+            self._compare(entry, notes.history.get(entry, (0, 0, 0)), now)
+            notes.history[entry] = now
+            if now[0] != GONE:
+                there.append(entry.ino)
         assert len(set(there)) == len(there), "two entries have one number (I33)"
 
     def _compare(

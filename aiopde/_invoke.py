@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import anyio
 
-from ._entry import KillableEntry
 from ._errors import HandlerError, error
+from ._kinds import KillableEntry
 from ._trace import emit, sinks
 
 if TYPE_CHECKING:

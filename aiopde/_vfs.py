@@ -22,7 +22,8 @@ from ._trace import sinks
 
 if TYPE_CHECKING:
     from ._credentials import Credentials
-    from ._entry import Checkpoint, ProcRoot
+    from ._entry import Checkpoint
+    from ._kinds import ProcRoot
     from ._stat import Stat
 
 # A symlink at the end is not followed then, so that a dangling one exists already.

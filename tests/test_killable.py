@@ -13,7 +13,7 @@ import pytest
 from anyio import CancelScope, create_task_group
 
 from aiopde import File, ProcFile, ProcFS, ProcOps, RemovalTimeoutError, SeqFile, SeqOps, _watch
-from aiopde._entry import KillableEntry
+from aiopde._kinds import KillableEntry
 from aiopde._removal import Removal
 from tests.helpers import Handlers, all_blocked, refused, start, state
 from tests.stuck import CALLS, GRACE, OPS, stuck

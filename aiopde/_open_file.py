@@ -29,6 +29,8 @@ MAX_RW_COUNT: Final = 0x7FFFF000
 # No flag of an open is so large: with it among them, the file is being released (`closing` in
 # struct pde_opener). Not in Traffic: a call that comes too late has nothing to do with that.
 _CLOSING: Final = 1 << 32
+# One call inside, and removal has begun.
+_ALONE: Final = BIAS + 1
 _ALWAYS_POLLED: Final = select.POLLERR | select.POLLHUP
 
 
@@ -236,10 +238,15 @@ class File:
     def leave_position(self) -> bool:
         """Let such a call out; hand the position to who waits longest. True: release the file."""
         traffic = self._in_use
-        if not isinstance(traffic, Traffic):  # most often its removal waits for just this call
-            self._in_use = left = traffic - 1
+        if traffic == _ALONE:  # as most that come here: its removal waits for just this call
+            self._in_use = BIAS
+            entry = self.entry
+            entry._in_use = left = entry._in_use - 1  # unuse() in place
             if left == BIAS:
-                self.entry.unuse()
+                entry.late_out()
+            return False
+        if not isinstance(traffic, Traffic):
+            self._in_use = traffic - 1
             return False
         queue = traffic.queue
         if queue and traffic.in_use >= 0:
@@ -419,9 +426,13 @@ def new_file(entry: ProcDirEntry, flags: int) -> File:
 def check_size(call: str, size: object) -> None:
     """Refuse a size that is no number."""
     if not isinstance(size, int):
-        how = "readv([20, 30])" if call == "readv" else f"{call}(4096)"
-        msg = f"{call} wants a size in bytes, as {how}, not {size!r:.60}"
-        raise TypeError(msg)
+        raise no_size(call, size)
+
+
+def no_size(call: str, size: object) -> TypeError:
+    """Make the error of a size that is no number."""
+    how = "readv([20, 30])" if call == "readv" else f"{call}(4096)"
+    return TypeError(f"{call} wants a size in bytes, as {how}, not {size!r:.60}")
 
 
 def refuse(call: str, entry: ProcDirEntry) -> EntryRemovedError:

@@ -20,7 +20,7 @@ from ._invoke import (
     run,
     write_at_position,
 )
-from ._open_file import MAX_RW_COUNT, check_size
+from ._open_file import MAX_RW_COUNT, check_size, no_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -42,9 +42,8 @@ async def read(self: ProcFile, size: int = MAX_RW_COUNT) -> bytes:
             size = await file.take_position("read", size)
         else:
             file._in_use = 1
-    except TypeError:
-        check_size("read", size)
-        raise
+    except TypeError:  # of a size that is no number, here or in take_position()
+        raise no_size("read", size) from None
     try:
         data: bytes = await file.entry.ops.reader(file, size, file.pos)
         if type(data) is not bytes or (count := len(data)) > size:

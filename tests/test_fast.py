@@ -394,11 +394,8 @@ class TestDiagnostics:
         async def handler(file: File, *args: Any) -> Any:
             await file.entry.remove()
 
-        async def once(file: File, size: int, pos: int) -> bytes:
-            return b""
-
         async with ProcFS(fast_acquire=fast) as proc:
-            handlers: dict[str, Any] = {"read": once, op: handler}
+            handlers: dict[str, Any] = dict.fromkeys(("read", op), handler)
             entry = create(proc, ProcOps(**handlers))
             with refused(EDEADLK):
                 await proc.read_bytes(entry)

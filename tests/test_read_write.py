@@ -95,8 +95,9 @@ class TestRead:
                 await file.read(wrong)
             with pytest.raises(TypeError, match=r"as readv\(\[20, 30\]\), not bytearray"):
                 await file.readv([bytearray(4)])  # type: ignore[list-item]
-            with pytest.raises(TypeError, match="mine"):
-                await file.read()
+            for given in (4096, 1 << 40):
+                with pytest.raises(TypeError, match="mine"):
+                    await file.read(given)
             assert (file.tell(), file.entry.in_use) == (0, 0)
 
 

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, Final, final
 from anyio.lowlevel import checkpoint
 
 from ._credentials import MAY_READ, MAY_WRITE, ROOT
-from ._entry import ProcDirEntry, ProcRoot
+from ._entry import ProcDirEntry
 from ._errors import error
 from ._flags import readable, writable
 from ._inum import InodeNumbers
+from ._kinds import ProcRoot
 from ._module import Module, ModuleState
 from ._namei import check_name, check_path
 from ._open import open_entry

@@ -5,7 +5,7 @@ from __future__ import annotations
 import stat
 from dataclasses import dataclass
 from errno import EACCES, EPERM
-from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias, final
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias
 
 import anyio
 from anyio.abc import AsyncResource
@@ -269,21 +269,15 @@ class ProcDirEntry(Rundown, AsyncResource):
 
     def chmod(self, mode: int, cred: Credentials) -> None:
         """Change the permission bits on behalf of *cred*; the entry keeps them."""
-        self._refuse_mount_point()
         if cred.uid not in {0, self.uid}:
             raise error(EPERM, self.path, "only its owner may change the mode")
         self.mode = mode & PERMISSIONS
 
     def chown(self, uid: int, gid: int, cred: Credentials) -> None:
         """Change owner and group on behalf of *cred*; -1 leaves one as it is."""
-        self._refuse_mount_point()
         if not self._attributes.may_chown(uid, gid, cred):
             raise error(EPERM, self.path, "only the superuser may change the owner")
         self._set(self._attributes.chowned(uid, gid))
-
-    def _refuse_mount_point(self) -> None:
-        if isinstance(self, MountPoint):
-            raise error(EPERM, self.path, "a mount point stays as it is")
 
     def check(self, cred: Credentials, mask: int) -> None:
         """Raise ``EACCES`` unless the mode bits allow *cred* what *mask* says."""
@@ -544,44 +538,3 @@ class ProcDirEntry(Rundown, AsyncResource):
         tb: TracebackType | None,
     ) -> None:
         await self.remove()
-
-
-@final
-class ProcRoot(ProcDirEntry):
-    """The directory everything hangs on; its own parent (``proc_root``)."""
-
-    __slots__ = ("_tree",)
-
-    def __init__(self, mountpoint: str, tree: Tree, *, fast_acquire: bool) -> None:
-        super().__init__(mountpoint, stat.S_IFDIR | 0o555, None, fast_acquire=fast_acquire)
-        self._tree = tree
-
-    @property
-    def tree(self) -> Tree:
-        """The tree it is the root of."""
-        return self._tree
-
-    def gone(self) -> None:
-        """Note that the whole tree is gone."""
-        self._removal = GONE
-
-
-@final
-class KillableEntry(ProcDirEntry):
-    """A file whose calls may be cancelled, when the grace of its removal ends."""
-
-    __slots__ = ("scopes",)
-
-    killable: bool = True
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        # One for each call inside.
-        self.scopes: set[anyio.CancelScope] = set()
-
-
-@final
-class MountPoint(ProcDirEntry):
-    """A directory that stays empty for good (``proc_create_mount_point``)."""
-
-    __slots__ = ()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 
-from . import _open, _read_write
+from . import _invoke, _open, _read_write
 from ._entry import ProcDirEntry
 from ._file import ProcFile
 from ._open_file import File
@@ -36,7 +36,7 @@ _FUNCTIONS: Final[dict[Callable[..., object], tuple[str, str | None]]] = {
     _read_write.readv: ("file", "readv"),
     _read_write.lseek: ("file", "lseek"),
     File.call: ("self", None),
-    File.run_open: ("self", "open"),
+    _invoke.run_open: ("file", "open"),
     File.run_release: ("self", "release"),
     _open._at_once: ("entry", None),
     _open._release_one_shot: ("file", "release"),
@@ -48,7 +48,7 @@ _ASIDES: Final = (
     File.leave_position_and_release,
     File.release_late,
     File.release,
-    File.run_open,
+    _invoke.run_open,
     _open._release_one_shot,
 )
 # Those that run plain handlers, which nobody waits for, so that they are no sites.

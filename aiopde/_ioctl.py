@@ -6,6 +6,7 @@ from errno import EFAULT, ENOTTY
 from typing import TYPE_CHECKING, Any, Final
 
 from ._errors import error
+from ._invoke import nonsense
 
 if TYPE_CHECKING:
     from ._open_file import File
@@ -35,5 +36,5 @@ async def run_ioctl(file: File, op: str, cmd: int, arg: Any) -> int:
             ) from exc
         raise
     if type(result) is not int:
-        raise file.nonsense(op, result, "a number")
+        raise nonsense(file, op, result, "a number")
     return result

@@ -13,7 +13,8 @@ from ._flags import wanted
 
 if TYPE_CHECKING:
     from ._credentials import Credentials
-    from ._entry import ProcDirEntry, ProcRoot
+    from ._entry import ProcDirEntry
+    from ._kinds import ProcRoot
 
 NAME_MAX: Final = 255
 """Bytes in the longest name."""

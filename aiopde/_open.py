@@ -12,6 +12,7 @@ import anyio
 from ._descriptor import directory_class, handle_class
 from ._errors import error
 from ._file import new_descriptor
+from ._invoke import read_at_position, run, run_open, write_at_position
 from ._open_file import MAX_RW_COUNT, File, new_file, refuse
 from ._ops import NO_OPS
 from ._trace import emit, sinks
@@ -49,7 +50,7 @@ async def open_entry(entry: ProcDirEntry, flags: int) -> ProcFile:
     else:
         entry._in_use += 1
         try:
-            await file.run_open()
+            await run_open(file)
             entry.add_file(file)
         finally:
             entry.unuse()
@@ -77,7 +78,7 @@ async def _at_once(
     file = new_file(entry, flags)
     try:
         if entry.ops.open is not None:
-            await file.run_open()
+            await run_open(file)
         try:
             return await work(file)
         finally:
@@ -89,10 +90,10 @@ async def _at_once(
 async def _read_all(file: File) -> bytes:
     if file.entry.ops.reader is None:
         raise file.refuse_absent("read", EIO)
-    data = await file.read_at_position(MAX_RW_COUNT)
+    data = await read_at_position(file, MAX_RW_COUNT)
     chunks = [data]
     while data:
-        data = await file.read_at_position(MAX_RW_COUNT)
+        data = await read_at_position(file, MAX_RW_COUNT)
         chunks.append(data)
     return b"".join(chunks)
 
@@ -100,9 +101,9 @@ async def _read_all(file: File) -> bytes:
 async def _write_all(file: File, data: bytes) -> None:
     if file.entry.ops.write is None:
         raise file.refuse_absent("write", EIO)
-    data = data[await file.write_at_position(data) :]
+    data = data[await write_at_position(file, data) :]
     while data:
-        taken = await file.write_at_position(data)
+        taken = await write_at_position(file, data)
         if not taken:
             why = f"the write handler takes no more, and left {len(data)} bytes"
             raise error(EIO, file.entry.path, why)
@@ -113,6 +114,6 @@ async def _release_one_shot(file: File) -> None:
     ops = file.entry.ops
     if ops.release_suspends:
         with anyio.CancelScope(shield=True):
-            await file.run("release")
+            await run(file, "release")
     elif ops.release is not None:
         file.run_release_now()

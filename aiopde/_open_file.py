@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import inspect
 import select
 from collections import deque
-from errno import EIO
 from typing import TYPE_CHECKING, Any, Final, cast, final
 
 import anyio
 
-from ._entry import KillableEntry
-from ._errors import EntryRemovedError, HandlerError, bad_file, error
+from ._errors import EntryRemovedError, bad_file, error
+from ._invoke import nonsense, run
 from ._trace import emit, logger, sinks
+from ._traffic import Traffic, Waiter
 from ._usecount import BIAS
 from ._wait import Wakeup, poll_table
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import Callable, Coroutine
 
     from ._entry import ProcDirEntry
     from ._ops import ReleaseHandler
@@ -33,39 +32,6 @@ _CLOSING: Final = 1 << 32
 # One call inside, and removal has begun.
 _ALONE: Final = BIAS + 1
 _ALWAYS_POLLED: Final = select.POLLERR | select.POLLHUP
-
-
-@final
-class _Waiter:
-    """A call that waits for the file position."""
-
-    __slots__ = ("granted", "woken")
-
-    def __init__(self) -> None:
-        self.woken = anyio.Event()
-        self.granted = False
-
-
-@final
-class Traffic:
-    """
-    What most open files never see: calls side by side, another descriptor, two that close.
-
-    One that has seen something of it has its own of this, in the place of its plain number.
-    """
-
-    __slots__ = ("completion", "descriptors", "in_use", "queue", "shared")
-
-    def __init__(self, in_use: int) -> None:
-        # What the plain number was: the calls inside, and BIAS.
-        self.in_use: int = in_use
-        # What the release that has begun sets when it is over; made by who waits for it.
-        self.completion: anyio.Event | None = None
-        self.descriptors: int = 1
-        # Who waits for the position.
-        self.queue: deque[_Waiter] | None = None
-        # How many of the calls inside do not use the position.
-        self.shared: int = 0
 
 
 class File:
@@ -252,7 +218,7 @@ class File:
         return min(size, MAX_RW_COUNT)
 
     async def _wait_for_position(self, call: str) -> None:
-        waiter = _Waiter()
+        waiter = Waiter()
         traffic = self.own_traffic()
         if traffic.queue is None:
             traffic.queue = deque()
@@ -321,7 +287,7 @@ class File:
         self._enter()
         self.own_traffic().shared += 1
         try:
-            return await self.run(op, *args)
+            return await run(self, op, *args)
         finally:
             if self.leave_shared():
                 await self.release_late()
@@ -336,71 +302,8 @@ class File:
             finally:
                 poll_table.reset(token)
             if type(mask) is not int:
-                raise self.nonsense("poll", mask, "a mask of select.POLL*")
+                raise nonsense(self, "poll", mask, "a mask of select.POLL*")
         return mask & (events | _ALWAYS_POLLED)
-
-    async def run(self, op: str, *args: Any) -> Any:
-        """Call a handler that is there, plain or not."""
-        if sinks or self.entry.killable:
-            return await self._run_watched(op, *args)
-        ops = self.entry.ops
-        result = getattr(ops, op)(self, *args)
-        return await result if op in ops.awaited else result
-
-    async def _run_watched(self, op: str, *args: Any) -> Any:
-        entry = self.entry
-        if sinks:
-            emit("enter", entry.path, op)
-        try:
-            result = getattr(entry.ops, op)(self, *args)
-            if op not in entry.ops.awaited:
-                return result
-            if isinstance(entry, KillableEntry) and op != "release":
-                return await self._run_killable(entry, result)
-            return await result
-        finally:
-            if sinks:
-                emit("leave", entry.path, op)
-
-    async def _run_killable(self, entry: KillableEntry, handler: Awaitable[object]) -> object:
-        with anyio.CancelScope() as scope:
-            entry.scopes.add(scope)
-            try:
-                return await handler
-            finally:
-                entry.scopes.discard(scope)
-        why = "the call was cancelled, as the grace of the entry's removal has ended"
-        raise error(EIO, entry.path, why)
-
-    async def run_open(self) -> None:
-        """Run the open handler, which is there."""
-        result = await self.run("open")
-        if result is not None and result != 0:
-            raise self.nonsense("open", result, "None")
-
-    async def read_at_position(self, size: int) -> bytes:
-        """Run the read handler once more for a call that has taken the position."""
-        data = await self.run(self.entry.ops.reader_name, size, self.pos)
-        self.pos += len(self.checked_bytes(data, size))
-        return cast("bytes", data)
-
-    async def write_at_position(self, data: bytes) -> int:
-        """Run the write handler once more for a call that has taken the position."""
-        taken = self.checked_count(await self.run("write", data, self.pos), len(data))
-        self.pos += taken
-        return taken
-
-    def checked_bytes(self, data: object, size: int) -> bytes:
-        """Return what a read handler returned, if it is what it must be."""
-        if type(data) is not bytes or len(data) > size:
-            raise self.nonsense("read", data, f"0 to {size} bytes")
-        return data
-
-    def checked_count(self, taken: object, size: int) -> int:
-        """Return what a write handler returned, if it is what it must be."""
-        if type(taken) is not int or not 0 <= taken <= size:
-            raise self.nonsense("write", taken, f"how many bytes it took, 0 to {size}")
-        return taken
 
     def kill(self) -> bool:
         """Refuse every call from now on. True if somebody is inside, whom removal waits for."""
@@ -410,19 +313,6 @@ class File:
         else:
             self._in_use = traffic + BIAS
         return self.in_use > 0
-
-    def nonsense(self, op: str, got: object, want: str) -> HandlerError:
-        """Make the error of a handler that returned what no caller can use."""
-        ops = self.entry.ops
-        if op == "read":
-            op = ops.reader_name
-        handler = getattr(ops, op)
-        if inspect.iscoroutine(got):  # nobody has awaited it
-            got.close()
-            want = f"{want} (is it an async function behind a plain one?)"
-        name = getattr(handler, "__qualname__", repr(handler))
-        why = f"the {op} handler {name} returned {got!r:.100}: it must return {want}"
-        return HandlerError(op, self.entry.path, why)
 
     # -- its end --------------------------------------------------------------------------------
 
@@ -485,7 +375,7 @@ class File:
         if sinks:
             emit("release", self.entry.path)
         try:
-            await self.run("release")
+            await run(self, "release")
         finally:
             self.released()
 

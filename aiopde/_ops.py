@@ -101,7 +101,7 @@ class ProcOps:
     seq: Any = field(default=None, init=False, repr=False)
     """The records behind a seq file (the kernel keeps them in a union with proc_ops)."""
     handles: dict[Any, Any] = field(default_factory=dict[Any, Any], init=False, repr=False)
-    """The classes of its open files, made when first needed: see _open.handle_class."""
+    """The classes of its open files, made when first needed: see _descriptor.handle_class."""
     quick_handles: dict[int, Any] = field(default_factory=dict[int, Any], init=False, repr=False)
     """Those among them that ProcFS.open() needs not think about, by the flags of the open."""
 

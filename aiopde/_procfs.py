@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, Final, Self, final
 import anyio
 from anyio.lowlevel import EventLoopToken, checkpoint, current_token
 
-from ._entry import KillableEntry, MountPoint, ProcDirEntry, ProcRoot
+from ._entry import ProcDirEntry
 from ._errors import error
 from ._holders import holders
 from ._inum import InodeNumbers
+from ._kinds import KillableEntry, MountPoint, ProcRoot
 from ._namei import check_path, locate
 from ._ops import NO_OPS, ProcOps
 from ._owner import current_owner, find_owner

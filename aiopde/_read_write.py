@@ -12,6 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from ._errors import bad_file
 from ._flags import readable, writable
+from ._invoke import (
+    checked_bytes,
+    checked_count,
+    nonsense,
+    read_at_position,
+    run,
+    write_at_position,
+)
 from ._open_file import MAX_RW_COUNT, check_size, no_size
 
 if TYPE_CHECKING:
@@ -39,7 +47,7 @@ async def read(self: ProcFile, size: int = MAX_RW_COUNT) -> bytes:
     try:
         data: bytes = await file.entry.ops.reader(file, size, file.pos)
         if type(data) is not bytes or (count := len(data)) > size:
-            raise file.nonsense("read", data, f"0 to {size} bytes")
+            raise nonsense(file, "read", data, f"0 to {size} bytes")
         file.pos += count
     finally:
         if file._in_use == 1:
@@ -55,7 +63,7 @@ async def read_run(self: ProcFile, size: int = MAX_RW_COUNT) -> bytes:
     file = self._file
     size = await file.take_position("read", size)
     try:
-        return await file.read_at_position(size)
+        return await read_at_position(file, size)
     finally:
         await file.leave_position_and_release()
 
@@ -72,7 +80,7 @@ async def read_plain(self: ProcFile, size: int = MAX_RW_COUNT) -> bytes:
         raise  # it is the handler's
     data: bytes = file.entry.ops.reader(file, size, file.pos)
     if type(data) is not bytes or (count := len(data)) > size:
-        raise file.nonsense("read", data, f"0 to {size} bytes")
+        raise nonsense(file, "read", data, f"0 to {size} bytes")
     file.pos += count
     return data
 
@@ -99,7 +107,7 @@ async def write(self: ProcFile, data: bytes) -> int:
     try:
         taken: int = await file.entry.ops.writer(file, data, file.pos)
         if type(taken) is not int or not 0 <= taken <= len(data):
-            raise file.nonsense("write", taken, f"how many bytes it took, 0 to {len(data)}")
+            raise nonsense(file, "write", taken, f"how many bytes it took, 0 to {len(data)}")
         file.pos += taken
     finally:
         if file._in_use == 1:
@@ -115,7 +123,7 @@ async def write_run(self: ProcFile, data: bytes) -> int:
     file = self._file
     await file.take_position("write")
     try:
-        return await file.write_at_position(data)
+        return await write_at_position(file, data)
     finally:
         await file.leave_position_and_release()
 
@@ -129,7 +137,7 @@ async def write_plain(self: ProcFile, data: bytes) -> int:
         return await write_run(self, data)
     taken: int = file.entry.ops.writer(file, data, file.pos)
     if type(taken) is not int or not 0 <= taken <= len(data):
-        raise file.nonsense("write", taken, f"how many bytes it took, 0 to {len(data)}")
+        raise nonsense(file, "write", taken, f"how many bytes it took, 0 to {len(data)}")
     file.pos += taken
     return taken
 
@@ -154,7 +162,7 @@ async def pread(self: ProcFile, size: int, offset: int) -> bytes:
         raise file.refuse("pread")
     size = min(size, MAX_RW_COUNT)
     data = await file.call(file.entry.ops.reader_name, size, offset)
-    return file.checked_bytes(data, size)
+    return checked_bytes(file, data, size)
 
 
 async def readv(self: ProcFile, sizes: Iterable[int]) -> list[bytes]:
@@ -169,7 +177,7 @@ async def readv(self: ProcFile, sizes: Iterable[int]) -> list[bytes]:
     try:
         if file.entry.ops.read_iter is not None:
             size = min(sum(sizes), MAX_RW_COUNT)
-            return _split(await file.read_at_position(size), sizes)
+            return _split(await read_at_position(file, size), sizes)
         return await _read_each(file, sizes)
     finally:
         await file.leave_position_and_release()
@@ -184,7 +192,7 @@ async def pwrite(self: ProcFile, data: bytes, offset: int) -> int:
     file = _for_pwrite(self, "pwrite")
     if file.removing:
         raise file.refuse("pwrite")
-    return file.checked_count(await file.call("write", data, offset), len(data))
+    return checked_count(file, await file.call("write", data, offset), len(data))
 
 
 async def lseek(self: ProcFile, offset: int, whence: int = os.SEEK_SET) -> int:
@@ -196,9 +204,9 @@ async def lseek(self: ProcFile, offset: int, whence: int = os.SEEK_SET) -> int:
         raise self._error(ESPIPE, "the file has no lseek handler")
     await file.take_position("lseek")
     try:
-        pos = await file.run("lseek", offset, whence)
+        pos = await run(file, "lseek", offset, whence)
         if type(pos) is not int or pos < 0:
-            raise file.nonsense("lseek", pos, "the new position, >= 0")
+            raise nonsense(file, "lseek", pos, "the new position, >= 0")
         file.pos = pos
     finally:
         await file.leave_position_and_release()
@@ -241,7 +249,7 @@ async def _read_each(file: File, sizes: list[int]) -> list[bytes]:
         if buffers and (file.removing or len(buffers[-1]) < sizes[len(buffers) - 1]):
             break
         try:
-            buffers.append(await file.read_at_position(min(size, MAX_RW_COUNT)))
+            buffers.append(await read_at_position(file, min(size, MAX_RW_COUNT)))
         except OSError:
             if not any(buffers):
                 raise

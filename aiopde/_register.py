@@ -7,12 +7,13 @@ from errno import EEXIST, EINVAL, EPERM
 from typing import TYPE_CHECKING, Any, Final
 
 from ._attributes import PERMISSIONS
-from ._entry import MountPoint, ProcDirEntry
+from ._entry import ProcDirEntry
 from ._errors import error
+from ._kinds import MountPoint
 from ._namei import NAME_MAX, check_name, locate
 
 if TYPE_CHECKING:
-    from ._entry import ProcRoot
+    from ._kinds import ProcRoot
 
 # So long a name has not too many bytes, whatever it is made of.
 _SHORT: Final = NAME_MAX // 4

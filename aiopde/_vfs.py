@@ -13,6 +13,7 @@ from ._errors import error
 from ._file import ProcFile
 from ._flags import check_flags
 from ._holders import add_site
+from ._invoke import checked_bytes, nonsense
 from ._namei import may_open, walk
 from ._open import open_entry, read_entry, write_entry
 from ._open_file import MAX_RW_COUNT, File
@@ -21,7 +22,8 @@ from ._trace import sinks
 
 if TYPE_CHECKING:
     from ._credentials import Credentials
-    from ._entry import Checkpoint, ProcRoot
+    from ._entry import Checkpoint
+    from ._kinds import ProcRoot
     from ._stat import Stat
 
 # A symlink at the end is not followed then, so that a dangling one exists already.
@@ -253,7 +255,7 @@ class VFS:
                 if ops.open_awaited:
                     result = await result
                 if result is not None and result != 0:
-                    raise file.nonsense("open", result, "None")
+                    raise nonsense(file, "open", result, "None")
                 file._older = newest = entry.newest
                 if newest is not None:
                     newest._newer = file
@@ -349,19 +351,19 @@ class VFS:
                 op = "open"  # which holders() tells
                 result = await ops.open(file)
                 if result is not None and result != 0:
-                    raise file.nonsense(op, result, "None")
+                    raise nonsense(file, op, result, "None")
             try:
                 op = "read"
                 reader = ops.reader
                 data = await reader(file, 0x7FFFF000, 0)
                 if type(data) is not bytes:
-                    file.checked_bytes(data, MAX_RW_COUNT)
+                    checked_bytes(file, data, MAX_RW_COUNT)
                 whole: bytes = data
                 while data:
                     file.pos += len(data)
                     data = await reader(file, 0x7FFFF000, file.pos)
                     if type(data) is not bytes:
-                        file.checked_bytes(data, MAX_RW_COUNT)
+                        checked_bytes(file, data, MAX_RW_COUNT)
                     if data:
                         whole += data
                 return whole

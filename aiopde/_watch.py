@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Final, final
 import anyio
 
 from ._deadlock import find_cycle, goal_of
-from ._entry import KillableEntry
 from ._errors import error
 from ._holders import holders, own_sites
+from ._kinds import KillableEntry
 from ._removal import is_below
 from ._trace import logger
 

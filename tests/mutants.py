@@ -87,58 +87,59 @@ MUTANTS: Final = (
         "read: an await between the check and the increment",
         "_read_write.py",
         "        else:\n            file._in_use = 1\n",
-        "        else:\n            await checkpoint()\n            file._in_use = 1\n",
+        "        else:\n            from anyio.lowlevel import checkpoint\n"
+        "            await checkpoint()\n            file._in_use = 1\n",
     ),
     Mutant(
         "open: an await between the check and the increment",
         "_open.py",
-        "        entry._in_use += 1\n        try:\n            await file.run_open()",
-        "        await checkpoint()\n"
+        "        entry._in_use += 1\n        try:\n            await run_open(file)",
+        "        await anyio.lowlevel.checkpoint()\n"
         "        entry._in_use += 1\n"
         "        try:\n"
-        "            await file.run_open()",
+        "            await run_open(file)",
     ),
     Mutant(
         "open: linked after leaving",
         "_open.py",
-        "            await file.run_open()\n"
+        "            await run_open(file)\n"
         "            entry.add_file(file)\n"
         "        finally:\n"
         "            entry.unuse()\n",
-        "            await file.run_open()\n"
+        "            await run_open(file)\n"
         "        finally:\n"
         "            entry.unuse()\n"
-        "        await checkpoint()\n"
+        "        await anyio.lowlevel.checkpoint()\n"
         "        entry.add_file(file)\n",
     ),
     Mutant(
         "open: linked even if it failed",
         "_open.py",
-        "            await file.run_open()\n            entry.add_file(file)\n        finally:\n",
-        "            await file.run_open()\n        finally:\n            entry.add_file(file)\n",
+        "            await run_open(file)\n            entry.add_file(file)\n        finally:\n",
+        "            await run_open(file)\n        finally:\n            entry.add_file(file)\n",
     ),
     Mutant(
         "open: an await after the handler's success",
         "_open.py",
-        "            await file.run_open()\n            entry.add_file(file)\n",
-        "            await file.run_open()\n"
-        "            await checkpoint()\n"
+        "            await run_open(file)\n            entry.add_file(file)\n",
+        "            await run_open(file)\n"
+        "            await anyio.lowlevel.checkpoint()\n"
         "            entry.add_file(file)\n",
     ),
     Mutant(
         "call: not counted",
         "_open_file.py",
         "        self._enter()\n        self.own_traffic().shared += 1\n        try:\n"
-        "            return await self.run(op, *args)\n        finally:\n"
+        "            return await run(self, op, *args)\n        finally:\n"
         "            if self.leave_shared():\n                await self.release_late()\n",
-        "        return await self.run(op, *args)\n",
+        "        return await run(self, op, *args)\n",
     ),
     Mutant(
         "call: a leave is lost on cancellation",
         "_open_file.py",
-        "            return await self.run(op, *args)\n        finally:\n"
+        "            return await run(self, op, *args)\n        finally:\n"
         "            if self.leave_shared():\n                await self.release_late()\n",
-        "            result = await self.run(op, *args)\n        except Exception:\n"
+        "            result = await run(self, op, *args)\n        except Exception:\n"
         "            self.leave_shared()\n            raise\n        if self.leave_shared():\n"
         "            await self.release_late()\n        return result\n",
     ),
@@ -214,10 +215,10 @@ MUTANTS: Final = (
         "release: the record is unlinked before the handler runs",
         "_open_file.py",
         "        try:\n"
-        '            await self.run("release")\n'
+        '            await run(self, "release")\n'
         "        finally:\n"
         "            self.released()\n",
-        '        self.released()\n        await self.run("release")\n',
+        '        self.released()\n        await run(self, "release")\n',
     ),
     Mutant(
         "release: who waits for its end is not woken",
@@ -486,9 +487,9 @@ MUTANTS: Final = (
     ),
     Mutant(
         "grace: cuts releases short, too",
-        "_open_file.py",
-        '            if isinstance(entry, KillableEntry) and op != "release":\n',
-        "            if isinstance(entry, KillableEntry):\n",
+        "_invoke.py",
+        '        if isinstance(entry, KillableEntry) and op != "release":\n',
+        "        if isinstance(entry, KillableEntry):\n",
     ),
     Mutant(
         "close: the descriptor is open until after the checkpoint",
@@ -526,7 +527,7 @@ MUTANTS: Final = (
         "module: what exit forgot stays",
         "_modules.py",
         "        forgotten = await module.sweep()\n",
-        "        await checkpoint()\n        forgotten: list[ProcDirEntry] = []\n",
+        "        await anyio.lowlevel.checkpoint()\n        forgotten = []\n",
     ),
     Mutant(
         "module: a reference although it is going",
@@ -539,7 +540,8 @@ MUTANTS: Final = (
         "_modules.py",
         "        module = Module(self._kernel, source, params)\n"
         "        self.by_name[module.name] = module\n",
-        "        module = Module(self._kernel, source, params)\n        await checkpoint()\n"
+        "        module = Module(self._kernel, source, params)\n"
+        "        await anyio.lowlevel.checkpoint()\n"
         "        self.by_name[module.name] = module\n",
     ),
     Mutant(
@@ -585,7 +587,7 @@ MUTANTS: Final = (
         "nlink: counts files too",
         "_entry.py",
         "        if child._attributes.is_dir:\n            rare.subdirs += 1\n",
-        "        rare.subdirs += 1\n",
+        "        if child:\n            rare.subdirs += 1\n",
     ),
     Mutant(
         "look-up: a quick one finds what is going",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import stat
-from errno import EEXIST, EINVAL, ENOENT, EPERM
+from errno import EEXIST, EINVAL, ENOENT
 from typing import Any
 
 import pytest
@@ -157,21 +157,3 @@ class TestOtherCreators:
         async with ProcFS() as proc:
             with unchanged(proc), pytest.raises(TypeError):
                 proc.symlink("link", target)
-
-    async def test_mount_point(self) -> None:
-        """
-        A mount point is a directory of mode 0555 that nothing can be put into.
-        """
-        async with ProcFS() as proc:
-            entry = proc.create_mount_point("m")
-            assert (entry.mode, entry.is_dir(), entry.nlink) == (0o555, True, 2)
-            with unchanged(proc):
-                with refused(EPERM):
-                    proc.create("m/x", ProcOps())
-                with refused(EPERM):
-                    proc.mkdir("x", parent=entry)
-                with refused(EPERM):
-                    proc.symlink("m/x", "y")
-            assert proc.listdir("m") == []
-            with refused(ENOENT):
-                proc.lookup("m/x")

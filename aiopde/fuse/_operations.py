@@ -5,12 +5,8 @@ from __future__ import annotations
 import itertools
 import os
 import stat
-from contextlib import ExitStack
 from errno import ENOENT, ENOTTY, EPERM
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final, final
-
-import anyio
 
 from aiopde._credentials import ROOT
 from aiopde._errors import error
@@ -18,9 +14,9 @@ from aiopde._namei import NAME_MAX, step
 from aiopde._open import open_entry
 from aiopde._open_file import refuse
 from aiopde._trace import logger
-from aiopde._wait import Wakeup
 
 from ._inodes import Inodes
+from ._polls import Polls
 from ._protocol import (
     ATTR_OUT,
     BATCH_FORGET_IN,
@@ -98,8 +94,7 @@ class Operations:
         self.files: dict[int, ProcFile] = {}
         self._numbers = itertools.count(1)
         self._notifier = notifier
-        self._tasks = tasks
-        self._polls: dict[int, anyio.CancelScope] = {}
+        self._polls = Polls(self.files, notifier, tasks)
         self.table: dict[int, Operation] = {
             Opcode.LOOKUP: self.lookup,
             Opcode.FORGET: self.forget,
@@ -269,7 +264,7 @@ class Operations:
     def release(self, nodeid: int, body: memoryview) -> Answer:
         """Close what was opened, after its last descriptor is gone."""
         (number,) = HANDLE_IN.unpack_from(body)
-        self._stop_poll(number)
+        self._polls.stop(number)
         return self._release(self.files.pop(number))
 
     async def _release(self, file: ProcFile) -> bytes:
@@ -330,46 +325,12 @@ class Operations:
     def poll(self, nodeid: int, body: memoryview) -> Answer:
         """Tell what is ready; and if the kernel wants to know, tell it later that something is."""
         number, handle, flags, events = POLL_IN.unpack_from(body)
-        if flags & POLL_SCHEDULE_NOTIFY:
-            return self._poll(number, handle, events)
-        return self._poll_now(number, events)
+        return self._poll(number, events, handle if flags & POLL_SCHEDULE_NOTIFY else None)
 
-    async def _poll_now(self, number: int, events: int) -> bytes:
-        return POLL_OUT.pack(await self.files[number].file.poll_now(events))
-
-    async def _poll(self, number: int, handle: int, events: int) -> bytes:
-        file = self.files[number].file
-        with ExitStack() as stack:
-            wakeup = stack.enter_context(Wakeup(file.entry))
-            ready = await file.poll_now(events, wakeup)
-            # Of what is gone nothing will be ready that is not: nobody is to ask again and again.
-            if not ready and not file.removing and number in self.files:
-                self._stop_poll(number)
-                # Before the task has begun, so that a release finds it.
-                scope = self._polls[number] = anyio.CancelScope()
-                waiting = partial(self._notify_when_woken, number, handle, wakeup, scope)
-                name = f"poll of {file.entry.path}"
-                self._tasks.start_soon(waiting, stack.pop_all(), name=name)
-        return POLL_OUT.pack(ready)
-
-    # One for each open file: the kernel wakes whoever polls it, and they ask again.
-    async def _notify_when_woken(
-        self,
-        number: int,
-        handle: int,
-        wakeup: Wakeup,
-        scope: anyio.CancelScope,
-        stack: ExitStack,
-    ) -> None:
-        with stack, scope:
-            await wakeup.event.wait()
-            self._notifier.poll(handle)
-        if self._polls.get(number) is scope:
-            del self._polls[number]
-
-    def _stop_poll(self, number: int) -> None:
-        if number in self._polls:
-            self._polls.pop(number).cancel()
+    async def _poll(self, number: int, events: int, handle: int | None) -> bytes:
+        if handle is None:
+            return POLL_OUT.pack(await self.files[number].file.poll_now(events))
+        return POLL_OUT.pack(await self._polls.poll(number, events, handle))
 
     # -- what users cannot do ---------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ import trio
 from anyio.lowlevel import checkpoint
 
 from aiopde import MAX_RW_COUNT, ProcFile, ProcFS, ProcOps, trace
+from aiopde._invoke import nonsense
 
 from ._measure import Bench, Variant, peer, row
 
@@ -41,7 +42,7 @@ class Unguarded:
         file = self._file
         data: bytes = await file.entry.ops.reader(file, size, file.pos)
         if type(data) is not bytes or len(data) > size:
-            raise file.nonsense("read", data, f"0 to {size} bytes")
+            raise nonsense(file, "read", data, f"0 to {size} bytes")
         file.pos += len(data)
         return data
 

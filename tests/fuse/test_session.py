@@ -287,11 +287,11 @@ async def test_what_is_gone_wakes_nobody_again(monkeypatch: pytest.MonkeyPatch) 
         number = await kernel.open("f")
         ask = POLL_IN.pack(number, 1, POLL_SCHEDULE_NOTIFY, select.POLLHUP)
         assert await kernel.call(Opcode.POLL, 2, ask) == POLL_OUT.pack(0)
-        assert list(operations._polls) == [number]
+        assert list(operations._polls._waiting) == [number]
         await entry.remove()
         for _ in range(3):
             assert await kernel.call(Opcode.POLL, 2, ask) == POLL_OUT.pack(0)
-        assert (woken, list(operations._polls)) == ([1], [])
+        assert (woken, list(operations._polls._waiting)) == ([1], [])
 
 
 async def test_a_32_bit_ioctl_is_the_compat_one() -> None:

@@ -28,10 +28,11 @@ B17 test_create_vs_remove       B18 test_create_vs_remove       B25 test_create_
 B26 test_create_vs_remove       B28 test_read_vs_remove         B29 test_remove_vs_remove
 B33 test_remove_vs_remove
 
-elsewhere: B20, B21, B22 (the buffer, the tail of a record and the position of a seq file) in
-tests/test_seq_read.py; B27 (who is cancelled when a grace ends) in tests/test_watch.py; B30 in
-test_put_vs_rmmod; B31 (a table that is none) in tests/test_register.py; B32 (a module's permanent
-entry) in tests/test_module.py; B4 and B19 (what is freed, and when), B15 in test_lookup_vs_remove.
+elsewhere: B20, B21 (the buffer and the tail of a record of a seq file) in tests/test_seq_read.py;
+B22 (its position) in tests/test_seq_file.py; B27 (who is cancelled when a grace ends) in
+tests/test_watch.py; B30 in test_put_vs_rmmod; B31 (a table that is none) in
+tests/test_register.py; B32 (a module's permanent entry) in tests/test_module.py; B4 and B19 (what
+is freed, and when), B15 in test_lookup_vs_remove.
 
 cannot happen to us:
 B23  there is no splice

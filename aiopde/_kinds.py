@@ -1,0 +1,69 @@
+"""Entries of a kind of their own: the root, files whose calls may be killed, mount points."""
+
+from __future__ import annotations
+
+import stat
+from errno import EPERM
+from typing import TYPE_CHECKING, Any, final
+
+from ._entry import ProcDirEntry
+from ._errors import error
+from ._rare import GONE
+
+if TYPE_CHECKING:
+    import anyio
+
+    from ._credentials import Credentials
+    from ._entry import Tree
+
+
+@final
+class ProcRoot(ProcDirEntry):
+    """The directory everything hangs on; its own parent (``proc_root``)."""
+
+    __slots__ = ("_tree",)
+
+    def __init__(self, mountpoint: str, tree: Tree, *, fast_acquire: bool) -> None:
+        super().__init__(mountpoint, stat.S_IFDIR | 0o555, None, fast_acquire=fast_acquire)
+        self._tree = tree
+
+    @property
+    def tree(self) -> Tree:
+        """The tree it is the root of."""
+        return self._tree
+
+    def gone(self) -> None:
+        """Note that the whole tree is gone."""
+        self._removal = GONE
+
+
+@final
+class KillableEntry(ProcDirEntry):
+    """A file whose calls may be cancelled, when the grace of its removal ends."""
+
+    __slots__ = ("scopes",)
+
+    killable: bool = True
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # One for each call inside.
+        self.scopes: set[anyio.CancelScope] = set()
+
+
+@final
+class MountPoint(ProcDirEntry):
+    """A directory that stays empty, and as it is, for good (``proc_create_mount_point``)."""
+
+    __slots__ = ()
+
+    def chmod(self, mode: int, cred: Credentials) -> None:
+        """Refuse to."""
+        raise self._fixed()
+
+    def chown(self, uid: int, gid: int, cred: Credentials) -> None:
+        """Refuse to."""
+        raise self._fixed()
+
+    def _fixed(self) -> OSError:
+        return error(EPERM, self.path, "a mount point stays as it is")

@@ -58,6 +58,8 @@ def _shrunk(failure: Failure) -> str:
     if failure.found is None:
         return ""
     number = failure.schedule.switches
+    if not number:
+        return "; shrunk to no context switch at all"
     switches = f"{number} context switch{'' if number == 1 else 'es'}"
     if failure.minimal:
         return f"; shrunk to {switches}, and proven that it takes as many"

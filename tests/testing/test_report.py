@@ -65,8 +65,10 @@ def test_how_far_it_was_shrunk() -> None:
     shrunk = replace(DEADLOCK, schedule=schedule, found=DEADLOCK.schedule, minimal=True)
     proof = "; shrunk to 1 context switch, and proven that it takes as many)"
     assert proof in report(result(shrunk))
-    doubtful = replace(shrunk, schedule=Schedule(("a",)), minimal=False)
-    assert "; shrunk to 0 context switches, perhaps not the fewest)" in report(result(doubtful))
+    doubtful = replace(shrunk, schedule=Schedule(("a", "b", "a")), minimal=False)
+    assert "; shrunk to 2 context switches, perhaps not the fewest)" in report(result(doubtful))
+    plain = replace(shrunk, schedule=Schedule(("a",)))
+    assert "; shrunk to no context switch at all)" in report(result(plain))
 
 
 def test_a_replay_is_called_one() -> None:

@@ -231,6 +231,20 @@ class TestMisuse:
         with pytest.raises(ValueError, match=f"workers= wants at least 1, not {workers}"):
             explore_on(Here(), three_by_two, workers=workers)
 
+    @pytest.mark.parametrize("strategy", ["dfs", "dpor", "random"])
+    def test_a_victim_that_is_nobody(self, strategy: str) -> None:
+        """
+        It is refused where all was seen, and else noted, as on one core.
+        """
+        options: dict[str, Any] = {"strategy": strategy, "max_schedules": 2000}
+        if strategy == "random":
+            result = explore_on(Here(), three_by_two, cancel=["t0", "nobody"], **options)
+            assert "cancel= names nobody, and no task was called that" in str(result)
+            return
+        with pytest.raises(ValueError, match=r"cancel= names nobody, .*: there are main, t0"):
+            explore_on(Here(), three_by_two, cancel=["nobody"], **options)
+        assert "note" not in str(explore_on(Here(), three_by_two, cancel=["t0"], **options))
+
     def test_what_is_no_search(self) -> None:
         """
         One schedule is not shared out; explore() runs it here, whatever the executor.

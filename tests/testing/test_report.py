@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from aiopde.testing import Schedule, report
 from aiopde.testing._report import cut
 
@@ -120,3 +122,11 @@ def test_long_names_are_cut() -> None:
     """
     assert cut("a" * 13, 12) == "a" * 11 + "…"
     assert cut("a" * 12, 12) == "a" * 12
+
+
+def test_what_is_no_result() -> None:
+    """
+    A failure alone does not know on what loop it was found.
+    """
+    with pytest.raises(TypeError, match=r"wants what explore\(\) returned, not Failure"):
+        report(DEADLOCK)  # type: ignore[arg-type]

@@ -45,7 +45,10 @@ class Schedule:
 
     def __str__(self) -> str:
         runs = ((name, sum(1 for _ in same)) for name, same in groupby(self.choices))
-        return ".".join(name if n == 1 else f"{name}*{n}" for name, n in runs) or _EMPTY
+        text = ".".join(name if n == 1 else f"{name}*{n}" for name, n in runs)
+        if text == _EMPTY:  # a task of that name
+            return f"{text}*1"
+        return text or _EMPTY
 
     @classmethod
     def parse(cls, text: str) -> Self:

@@ -42,6 +42,11 @@ def test_what_is_none(text: str) -> None:
         Schedule.parse(text)
 
 
+def test_a_task_called_as_no_choice_is() -> None:
+    """It is told from that."""
+    assert Schedule.parse(str(Schedule(("-",)))) == Schedule(("-",))
+
+
 def test_what_is_no_text_or_names() -> None:
     """The one is taken for the other: the error says which is which."""
     wrong: Any = "a.b"

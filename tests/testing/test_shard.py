@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from concurrent.futures import (
     BrokenExecutor,
     Executor,
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aiopde.testing import Progress, UncontrolledError, explore, explore_on
+from aiopde.testing._shard import _own_pool
 
 from ._scenarios import (
     dies_elsewhere,
@@ -148,6 +150,20 @@ def test_all_failures_are_counted_on_request() -> None:
     all_of_them = explore_on(Here(), lost_update, workers=2, strategy="dfs", keep_going=True)
     assert all_of_them.failures == one.failures > 1
     assert all_of_them.schedules == one.schedules
+
+
+def test_an_interrupt_waits_for_nobody() -> None:
+    """
+    The processes of a search are ended with it, whatever they are at; else this takes an hour.
+    """
+
+    def search() -> None:
+        with _own_pool(1) as pool:
+            pool.submit(time.sleep, 3600)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        search()
 
 
 def test_progress_is_told_here() -> None:

@@ -253,7 +253,8 @@ class ExploredFunction(pytest.Function):
             unknown = set(mark.kwargs) - set(known) | set(mark.kwargs) & _OURS - {"backend"}
             if mark.args or unknown:
                 what = ", ".join(map(str, (*mark.args, *sorted(unknown))))
-                pytest.fail(f"mark explore knows no {what}; it takes {', '.join(known)}", False)
+                takes = ", ".join(name for name in known if name not in _OURS | {"scenario"})
+                pytest.fail(f"mark explore knows no {what}; it takes backend, {takes}", False)
             options |= mark.kwargs
         options.pop("backend", None)
         replay = self.config.getoption("explore_replay")

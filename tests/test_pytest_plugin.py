@@ -427,7 +427,10 @@ class TestMisuse:
         ("source", "error"),
         [
             ("@pytest.mark.explore\ndef test(): pass", "*test is marked explore: that wants an*"),
-            ("@pytest.mark.explore(max=1)\nasync def test(): pass", "*knows no max; it takes *"),
+            (
+                "@pytest.mark.explore(max=1)\nasync def test(): pass",
+                "*knows no max; it takes backend, strategy, *",
+            ),
             ("@pytest.mark.explore(replay='a')\nasync def test(): pass", "*knows no replay; *"),
             ("@pytest.mark.explore('dfs')\nasync def test(): pass", "*knows no dfs; it takes *"),
             (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from ._again import looked_into
 from ._arguments import check, parsed
@@ -21,6 +21,12 @@ if TYPE_CHECKING:
     from ._execution import Search
     from ._result import Failure, Progress, Result
     from ._schedule import Schedule
+
+_SAID_ON: Final = {
+    "asyncio": ("Task got bad yield", "'RunContext' object has no", "from async context"),
+    "trio": ("received unrecognized yield message", "no running event loop"),
+}
+"""What a loop says to what was written for the other."""
 
 
 def explore(
@@ -95,6 +101,7 @@ def explore(
     if failure is not None:
         once = keep_going or followed is not None
         failure = looked_into(scenario, settings, tally, shrink=shrink and not once)
+        tally.notes |= _of_another_loop(backend, failure)
     tally.notes |= _doubts(followed, failure)
     return tally.result(backend, verdict, failure, seed)
 
@@ -146,3 +153,12 @@ def _doubts(replay: Replay | None, failure: Failure | None) -> set[str]:
         return set()
     why = "the schedule is of another program, or of this one before it was changed"
     return {f"{why}: {replay.left} of its {len(replay.choices)} choices were not made"}
+
+
+def _of_another_loop(backend: str, failure: Failure) -> set[str]:
+    """Say so if a scenario fails as what was written for another loop does."""
+    said = str(failure.exception)
+    if not any(words in said for words in _SAID_ON[backend]):
+        return set()
+    (other,) = set(_SAID_ON) - {backend}
+    return {f"that looks as if it was written for {other}: explore it with backend={other!r} only"}

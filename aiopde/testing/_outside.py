@@ -28,7 +28,8 @@ class UncontrolledError(RuntimeError):
     A scenario asks for what happens beside all schedules: a thread, real I/O, a process, a signal.
 
     It is raised where that is asked for, and out of :func:`explore`, even if the scenario catches
-    it: a search would only seem to be one. Nothing was started.
+    it: a search would only seem to be one. On trio, who waits for real I/O or for a signal is
+    found when nobody else can move.
     """
 
 
@@ -74,6 +75,9 @@ _OF_TRIOS_FILES: Final = {
     "_generated_io_kqueue.py": _IO,
     "_generated_io_windows.py": _IO,
 }
+_TRIOS_FOLDERS: Final = tuple(
+    os.path.join(os.sep, "trio", folder).rstrip(os.sep) for folder in ("", "_core")
+)
 _OF_ASYNCIOS_METHODS: Final = {
     THREAD: ("run_in_executor",),
     _IO: (
@@ -92,7 +96,7 @@ def outside_of(frames: Iterable[FrameType]) -> Outside | None:
     """Return what a task waits for, by where in trio it stands; None if it is for other tasks."""
     for frame in frames:
         folder, file = os.path.split(frame.f_code.co_filename)
-        if file in _OF_TRIOS_FILES and f"{os.sep}trio" in folder:
+        if file in _OF_TRIOS_FILES and folder.endswith(_TRIOS_FOLDERS):
             return _OF_TRIOS_FILES[file]
     return None
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
+from ._result import Result
 from ._timeline import ABSENT, READY, RUNS, WAITS, place, source, timeline
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from ._result import Failure, Result, Waiter
+    from ._result import Failure, Waiter
     from ._timeline import Row, Timeline
 
 _SIGNS: Final = {RUNS: "●", READY: "│", WAITS: "┊", ABSENT: " "}
@@ -31,11 +32,18 @@ _BOTH_ENDS: Final = 100
 
 def report(result: Result, replay: str = "") -> str:
     """
-    Tell all there is to know about a failure.
+    Tell all there is to know about a failure; of a success, the verdict and what limits it.
 
     Args:
-        replay: The command that replays it, where there is one.
+        result: What :func:`explore` returned.
+        replay: The command that replays it, where there is one; else the call of ``explore()``.
+
+    Raises:
+        TypeError: It is no result.
     """
+    if not isinstance(cast("object", result), Result):
+        msg = f"report() wants what explore() returned, not {result!r:.60}"
+        raise TypeError(msg)
     failure = result.failure
     if failure is None:
         return str(result)
@@ -58,6 +66,8 @@ def _shrunk(failure: Failure) -> str:
     if failure.found is None:
         return ""
     number = failure.schedule.switches
+    if not number:
+        return "; shrunk to no context switch at all"
     switches = f"{number} context switch{'' if number == 1 else 'es'}"
     if failure.minimal:
         return f"; shrunk to {switches}, and proven that it takes as many"

@@ -142,6 +142,8 @@ class Result:
     """What limits the verdict: accesses that cannot be seen, branches cut short …"""
     seconds: float = 0.0
     seed: int | str = 0
+    met: tuple[str, ...] = ()
+    """The names of the tasks, until all that *cancel* names were among them; without it, none."""
 
     def __str__(self) -> str:
         text = f"{self.verdict}: {self.schedules} schedules on {self.backend} by {self.strategy}"

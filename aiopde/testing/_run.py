@@ -260,7 +260,8 @@ class Run:
         if execution.unfair:
             # The choices up to the fair turns are enough: a replay takes these turns again.
             del self.choices[self._fair_from :]
-            message = f"still moving after {len(self.path)} steps, half of them in fair turns"
+            why = "nobody ends that, or max_steps= is too small"
+            message = f"still moving after {len(self.path)} steps, half in fair turns: {why}"
             self.fail("livelock", message, waiting=self._waiters())
             self.ready.append(lane)  # so that it is not forgotten when all is cleared away
             return True

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Self, final
+from typing import Self, cast, final
 
 CANCEL = "!"
 """Before a task's name: not its next step, but the arrival of a cancellation."""
@@ -36,9 +36,19 @@ class Schedule:
     choices: tuple[str, ...] = ()
     """The names of the tasks, in order; ``"!name"`` is a cancellation of that task."""
 
+    def __post_init__(self) -> None:
+        if isinstance(cast("object", self.choices), str):
+            msg = (
+                f"Schedule() wants the names of tasks: Schedule.parse({self.choices!r}) reads text"
+            )
+            raise TypeError(msg)
+
     def __str__(self) -> str:
         runs = ((name, sum(1 for _ in same)) for name, same in groupby(self.choices))
-        return ".".join(name if n == 1 else f"{name}*{n}" for name, n in runs) or _EMPTY
+        text = ".".join(name if n == 1 else f"{name}*{n}" for name, n in runs)
+        if text == _EMPTY:  # a task of that name
+            return f"{text}*1"
+        return text or _EMPTY
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -46,8 +56,12 @@ class Schedule:
         Read a schedule from its string.
 
         Raises:
-            ValueError: It is none.
+            TypeError: It is no string.
+            ValueError: It is none of a schedule.
         """
+        if not isinstance(cast("object", text), str):
+            msg = f"Schedule.parse() wants a string, as 'reader*2.remover', not {text!r:.60}"
+            raise TypeError(msg)
         if text.strip() in ("", _EMPTY):
             return cls()
         choices: list[str] = []

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from ._arguments import check_number
 from ._explorer import explore, split
 from ._result import Progress, Result
+from ._tally import check_victims
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Hashable, Iterator, Mapping, Sequence
@@ -90,7 +91,11 @@ def explore_on(
         jobs = _jobs(scenario, strategy, workers, options | {"max_schedules": max_schedules})
         with _pool(executor, workers) as pool:
             _run(pool, scenario, jobs, found, options)
-    return _with_exception(scenario, found.result(), options)
+    result = found.result()
+    missing = set(options.get("cancel", ())) - set(result.met)
+    if result.failure is None:
+        check_victims(missing, result.met, result.verdict)
+    return _with_exception(scenario, result, options)
 
 
 def _refuse_parts(options: Options) -> None:
@@ -301,6 +306,7 @@ class _Found:
             outcomes=dict(outcomes),
             notes=tuple(dict.fromkeys(note for result in self._results for note in result.notes)),
             seconds=time.monotonic() - self._began,
+            met=tuple(dict.fromkeys(name for result in self._results for name in result.met)),
         )
 
     def _sum(self, field: str) -> int:

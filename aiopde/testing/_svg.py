@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 from xml.sax.saxutils import escape
 
+from ._result import Failure
 from ._timeline import ABSENT, WAITS, timeline
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ._result import Failure
     from ._timeline import Row, Timeline
 
 _ROW: Final = 22
@@ -58,7 +58,13 @@ def draw_svg(failure: Failure, title: str = "") -> str:
     Args:
         failure: What :func:`explore` found.
         title: What was explored; the headline.
+
+    Raises:
+        TypeError: It is no failure, as where none was found.
     """
+    if not isinstance(cast("object", failure), Failure):
+        msg = f"draw_svg() wants a failure, as explore(...).failure, not {failure!r:.60}"
+        raise TypeError(msg)
     picture = timeline(failure, title)
     right = _LEFT + _LANE * len(picture.lanes)
     columns = _columns(picture, right)

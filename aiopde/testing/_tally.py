@@ -101,8 +101,8 @@ class Tally:
         Raises:
             ValueError: What was to be cancelled was no task in any of them.
         """
-        if not part:
-            self._check_victims(verdict)
+        if not part and self.failure is None:
+            self.notes |= check_victims(self._missing, self._names, verdict)
         if verdict.startswith("bounded"):
             self._say_why()
 
@@ -122,17 +122,8 @@ class Tally:
             notes=tuple(sorted(self.notes)),
             seconds=time.perf_counter() - self._began,
             seed=seed,
+            met=tuple(self._names),
         )
-
-    def _check_victims(self, verdict: str) -> None:
-        """Refuse names that were no task's, unless it ended early: most are misspelt."""
-        if not self._missing or self.failure is not None:
-            return
-        missing, there = ", ".join(sorted(self._missing)), ", ".join(self._names)
-        msg = f"cancel= names {missing}, and no task was called that: there are {there}"
-        if not verdict.startswith("sampled"):
-            raise ValueError(msg)
-        self.notes.add(msg)
 
     def _say_why(self) -> None:
         """Note why not every order was seen, as far as it shows in the executions."""
@@ -165,3 +156,23 @@ class Tally:
             self._progress(
                 Progress(self.strategy, self.schedules, self._most, self.failures, since)
             )
+
+
+def check_victims(missing: Collection[str], met: Collection[str], verdict: str) -> set[str]:
+    """
+    Say so if names of *cancel* were no task's: most are misspelt, and nothing was cancelled.
+
+    Args:
+        missing: Those names.
+        met: The names of the tasks there were.
+
+    Raises:
+        ValueError: It was not a sample only, which may have missed them.
+    """
+    if not missing:
+        return set()
+    listed, there = ", ".join(sorted(missing)), ", ".join(met)
+    msg = f"cancel= names {listed}, and no task was called that: there are {there}"
+    if verdict.startswith("sampled"):
+        return {msg}
+    raise ValueError(msg)

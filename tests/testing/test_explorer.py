@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import re
 from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
+import trio
 from anyio.lowlevel import checkpoint
 
 from aiopde.testing import _explorer, _tally, explore, explore_on
@@ -237,3 +239,40 @@ def test_a_result_in_words() -> None:
     words = str(explore(scenario)).splitlines()
     assert words[0] == "exception after sampled (1): 1 schedules on asyncio by auto"
     assert words[1:] == ["KeyError: 'x'", "schedule: -"]
+
+
+async def _with_asyncio() -> None:
+    await asyncio.sleep(0)
+
+
+async def _with_asyncios_group() -> None:
+    async with asyncio.TaskGroup() as tg:
+        tg.create_task(asyncio.sleep(0))
+
+
+async def _with_trio() -> None:
+    await trio.lowlevel.checkpoint()
+
+
+async def _with_trios_nursery() -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(trio.lowlevel.checkpoint)
+
+
+@pytest.mark.parametrize(
+    ("scenario", "home", "elsewhere"),
+    [
+        (_with_asyncio, "asyncio", "trio"),
+        (_with_asyncios_group, "asyncio", "trio"),
+        (_with_trio, "trio", "asyncio"),
+        (_with_trios_nursery, "trio", "asyncio"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:coroutine 'sleep' was never awaited")
+def test_what_is_of_another_loop(scenario: Any, home: str, elsewhere: str) -> None:
+    """
+    Beside the loop's own words, which few understand, stands what to do.
+    """
+    note = f"written for {home}: explore it with backend={home!r} only"
+    assert note in str(explore(scenario, backend=elsewhere))
+    assert explore(scenario, backend=home).failure is None

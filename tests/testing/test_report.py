@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from aiopde.testing import Schedule, report
 from aiopde.testing._report import cut
 
@@ -65,8 +67,10 @@ def test_how_far_it_was_shrunk() -> None:
     shrunk = replace(DEADLOCK, schedule=schedule, found=DEADLOCK.schedule, minimal=True)
     proof = "; shrunk to 1 context switch, and proven that it takes as many)"
     assert proof in report(result(shrunk))
-    doubtful = replace(shrunk, schedule=Schedule(("a",)), minimal=False)
-    assert "; shrunk to 0 context switches, perhaps not the fewest)" in report(result(doubtful))
+    doubtful = replace(shrunk, schedule=Schedule(("a", "b", "a")), minimal=False)
+    assert "; shrunk to 2 context switches, perhaps not the fewest)" in report(result(doubtful))
+    plain = replace(shrunk, schedule=Schedule(("a",)))
+    assert "; shrunk to no context switch at all)" in report(result(plain))
 
 
 def test_a_replay_is_called_one() -> None:
@@ -118,3 +122,11 @@ def test_long_names_are_cut() -> None:
     """
     assert cut("a" * 13, 12) == "a" * 11 + "…"
     assert cut("a" * 12, 12) == "a" * 12
+
+
+def test_what_is_no_result() -> None:
+    """
+    A failure alone does not know on what loop it was found.
+    """
+    with pytest.raises(TypeError, match=r"wants what explore\(\) returned, not Failure"):
+        report(DEADLOCK)  # type: ignore[arg-type]

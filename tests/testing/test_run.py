@@ -143,6 +143,7 @@ class TestFailures:
         failure = explore(scenario, backend=backend, max_steps=50).failure
         assert failure is not None
         assert failure.kind == "livelock"
+        assert "nobody ends that, or max_steps= is too small" in failure.message
 
     def test_a_loop_that_others_end_is_no_livelock(self, backend: str) -> None:
         """Turn and turn about, the flag is set; the verdict says that loops were cut short."""

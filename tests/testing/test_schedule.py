@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given, strategies as st
 
@@ -38,6 +40,21 @@ def test_what_is_none(text: str) -> None:
     """The error shows the text, the place and how one looks."""
     with pytest.raises(ValueError, match=r"not a schedule: .* one looks like reader\*2\.remover"):
         Schedule.parse(text)
+
+
+def test_a_task_called_as_no_choice_is() -> None:
+    """It is told from that."""
+    assert Schedule.parse(str(Schedule(("-",)))) == Schedule(("-",))
+
+
+def test_what_is_no_text_or_names() -> None:
+    """The one is taken for the other: the error says which is which."""
+    wrong: Any = "a.b"
+    with pytest.raises(TypeError, match=r"names of tasks: Schedule\.parse\('a\.b'\) reads text"):
+        Schedule(wrong)
+    wrong = ("a", "b")
+    with pytest.raises(TypeError, match=r"wants a string, .* not \('a', 'b'\)"):
+        Schedule.parse(wrong)
 
 
 def test_names_are_made_fit() -> None:

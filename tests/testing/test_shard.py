@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from concurrent.futures import (
     BrokenExecutor,
     Executor,
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aiopde.testing import Progress, UncontrolledError, explore, explore_on
+from aiopde.testing._shard import _own_pool
 
 from ._scenarios import (
     dies_elsewhere,
@@ -150,6 +152,20 @@ def test_all_failures_are_counted_on_request() -> None:
     assert all_of_them.schedules == one.schedules
 
 
+def test_an_interrupt_waits_for_nobody() -> None:
+    """
+    The processes of a search are ended with it, whatever they are at; else this takes an hour.
+    """
+
+    def search() -> None:
+        with _own_pool(1) as pool:
+            pool.submit(time.sleep, 3600)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        search()
+
+
 def test_progress_is_told_here() -> None:
     """
     After each job one hears how far all of them are.
@@ -230,6 +246,20 @@ class TestMisuse:
         """
         with pytest.raises(ValueError, match=f"workers= wants at least 1, not {workers}"):
             explore_on(Here(), three_by_two, workers=workers)
+
+    @pytest.mark.parametrize("strategy", ["dfs", "dpor", "random"])
+    def test_a_victim_that_is_nobody(self, strategy: str) -> None:
+        """
+        It is refused where all was seen, and else noted, as on one core.
+        """
+        options: dict[str, Any] = {"strategy": strategy, "max_schedules": 2000}
+        if strategy == "random":
+            result = explore_on(Here(), three_by_two, cancel=["t0", "nobody"], **options)
+            assert "cancel= names nobody, and no task was called that" in str(result)
+            return
+        with pytest.raises(ValueError, match=r"cancel= names nobody, .*: there are main, t0"):
+            explore_on(Here(), three_by_two, cancel=["nobody"], **options)
+        assert "note" not in str(explore_on(Here(), three_by_two, cancel=["t0"], **options))
 
     def test_what_is_no_search(self) -> None:
         """

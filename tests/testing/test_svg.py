@@ -9,7 +9,7 @@ import pytest
 
 from aiopde.testing import draw_svg
 
-from ._failures import DEADLOCK, STEPS, long
+from ._failures import DEADLOCK, STEPS, long, result
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -71,3 +71,12 @@ def test_a_tall_picture_repeats_the_names() -> None:
     picture = parse(draw_svg(long(100, 8)))
     assert texts(picture).count("task7") == 2 + 3
     assert int(picture.get("height", "0")) > 100 * 20
+
+
+def test_what_is_no_failure() -> None:
+    """
+    Most pass the result, or the failure of what has not failed.
+    """
+    for wrong in (None, result()):
+        with pytest.raises(TypeError, match=r"as explore\(\.\.\.\)\.failure, not (None|Result)"):
+            draw_svg(wrong)  # type: ignore[arg-type]

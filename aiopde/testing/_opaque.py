@@ -21,7 +21,7 @@ from enum import Enum
 from fractions import Fraction
 from functools import partial
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary, ref
 
 from ._containers import is_container
@@ -34,18 +34,19 @@ if TYPE_CHECKING:
 OPAQUE: Final = (io.IOBase, array, random.Random)
 """Those whose classes below them are no better."""
 
-_VIEWS: Final[tuple[type, ...]] = (
-    *(type({}.keys()), type({}.values()), type({}.items())),
+_EMPTY: Final[dict[Any, Any]] = {}
+_VIEWS: Final[tuple[type[Any], ...]] = (
+    *(type(_EMPTY.keys()), type(_EMPTY.values()), type(_EMPTY.items())),
     types.MappingProxyType,
 )
 _DYING: Final = (ref, WeakValueDictionary, WeakKeyDictionary, WeakSet)
-_HARMLESS: Final = (
+_HARMLESS: Final[tuple[type[Any], ...]] = (
     *(int, float, complex, str, bytes, tuple, frozenset, range, slice, type, property),
     *(type(None), type(...), type(NotImplemented), Decimal, Fraction, Enum, PurePath, re.Pattern),
     *(datetime.date, datetime.time, datetime.timedelta, datetime.tzinfo, re.Match),
     *(types.FunctionType, types.BuiltinFunctionType, types.MethodType, types.ModuleType),
     *(types.CoroutineType, types.CodeType, types.FrameType, types.TracebackType),
-    *(types.GenericAlias, types.WrapperDescriptorType),
+    *(types.GenericAlias, types.WrapperDescriptorType, types.MethodWrapperType),
     *(logging.Logger, logging.LoggerAdapter, Token, staticmethod, classmethod, *_VIEWS),
 )
 _SEEN: Final = frozenset(("_asyncio", "asyncio", "trio", "anyio", "uvloop", "outcome", "sniffio"))
@@ -82,7 +83,7 @@ def held_by(value: object) -> tuple[Any, ...]:
     if isinstance(value, BaseException):
         return (*value.args, *value.__dict__.values())
     if isinstance(value, tuple):
-        return value
+        return cast("tuple[Any, ...]", value)
     # What it works on, be it an iterator or a library's object, others may have at hand, too.
     return tuple(filter(is_container, gc.get_referents(value))) if is_opaque(value) else ()
 
@@ -90,6 +91,7 @@ def held_by(value: object) -> tuple[Any, ...]:
 _HOLDERS: Final[dict[type, Callable[[Any], tuple[Any, ...]]]] = {
     partial: lambda held: (held.func, *held.args, *held.keywords.values()),
     types.MethodType: lambda method: (method.__self__,),
+    types.MethodWrapperType: lambda method: (method.__self__,),
     types.BuiltinFunctionType: lambda method: (method.__self__,),
     **dict.fromkeys(_VIEWS, lambda view: tuple(gc.get_referents(view))),
 }

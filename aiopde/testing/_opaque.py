@@ -21,7 +21,7 @@ from enum import Enum
 from fractions import Fraction
 from functools import partial
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary, ref
 
 from ._containers import is_container
@@ -74,6 +74,7 @@ def is_fixed(name: str, value: object) -> bool:
 
 def held_by(value: object) -> tuple[Any, ...]:
     """Return what can be reached through something that no hook is in."""
+    thing: Any = value
     environ = _ENVIRON.get(id(value))
     if environ is not None:
         return (environ,)
@@ -83,7 +84,7 @@ def held_by(value: object) -> tuple[Any, ...]:
     if isinstance(value, BaseException):
         return (*value.args, *value.__dict__.values())
     if isinstance(value, tuple):
-        return cast("tuple[Any, ...]", value)
+        return tuple(thing)
     # What it works on, be it an iterator or a library's object, others may have at hand, too.
     return tuple(filter(is_container, gc.get_referents(value))) if is_opaque(value) else ()
 

@@ -156,7 +156,7 @@ class Contents:
     def is_alias(self, key: int) -> bool:
         """Whether a key is that of a container, or of a part of one, that is known by others."""
         name, field = self._names.labels[key]
-        whole = field[0] if type(field) is tuple else field
+        whole: Any = field if isinstance(field, str) else field[0]
         return self._names.number((name, whole)) in self._aliases
 
     # -- what is inside ---------------------------------------------------------------------------

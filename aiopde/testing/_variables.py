@@ -146,7 +146,9 @@ class Line:
 def _chain(instructions: list[dis.Instruction], number: int) -> Chain:
     attributes: list[str] = []
     copied = False
-    for instruction in instructions[number:]:
+    while True:
+        instruction = instructions[number]
+        number += 1
         if instruction.opname in ("STORE_ATTR", "DELETE_ATTR"):
             return Chain((*attributes, instruction.argval), writes=True)
         if instruction.opname in ("LOAD_ATTR", "LOAD_METHOD"):
@@ -156,8 +158,7 @@ def _chain(instructions: list[dis.Instruction], number: int) -> Chain:
         elif instruction.opname == "COPY":
             copied = True
         else:
-            break
-    return Chain(tuple(attributes), writes=False)
+            return Chain(tuple(attributes), writes=False)
 
 
 def _is_back_door(instructions: list[dis.Instruction], number: int) -> bool:

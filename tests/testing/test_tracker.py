@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import os
 import sys
 import tokenize
 import types
+from array import array
 from contextvars import ContextVar
 from functools import partial
 from queue import SimpleQueue
@@ -178,6 +180,21 @@ class TestInside:
         assert tracker.notes == {"a SimpleQueue that several tasks use"}
 
 
+SEEN_OR_NOT: list[tuple[Any, bool]] = [
+    (1, False),
+    (object(), False),
+    (os.environ, True),
+    (partial(len), False),
+    (itertools.count(), True),
+    (ContextVar("empty"), False),
+    (ContextVar("list", default=[1]), True),  # noqa: B039  that is what is tested
+    (ContextVar("number", default=1), False),
+    (ContextVar("queue", default=SimpleQueue[int]()), True),  # noqa: B039  as above
+    (array("i"), True),
+    (io.StringIO(), True),
+]
+
+
 class TestOpaque:
     def test_of_one_task(self) -> None:
         """What one task has for itself is its own business."""
@@ -207,23 +224,7 @@ class TestOpaque:
         holds(tracker, ref(thing))
         assert any("ReferenceType, whose object goes" in note for note in tracker.notes)
 
-    @pytest.mark.parametrize(
-        ("value", "opaque"),
-        cast(
-            "list[Any]",
-            [
-                (1, False),
-                (object(), False),
-                (os.environ, True),
-                (partial(len), False),
-                (itertools.count(), True),
-                (ContextVar("empty"), False),
-                (ContextVar("list", default=[1]), True),  # noqa: B039  that is what is tested
-                (ContextVar("number", default=1), False),
-                (ContextVar("queue", default=SimpleQueue[int]()), True),  # noqa: B039  as above
-            ],
-        ),
-    )
+    @pytest.mark.parametrize(("value", "opaque"), SEEN_OR_NOT)
     def test_what_is(self, value: object, opaque: bool) -> None:
         """Whatever is not known to be harmless."""
         assert _opaque.is_opaque(value) is opaque
@@ -381,6 +382,17 @@ def again():
 
 def at_the_end():
     (yield)
+
+def asks_self(self=None):
+    (yield), self.nothing_a_container_has
+
+def asks_for_a_key(key="x"):
+    yield table[key]
+
+def stores_the_key(key="x"):
+    key = "y"; yield table[key]
+
+table = {}
 """
 
 
@@ -438,14 +450,21 @@ class TestLines:
         assert len(looked_at("back_doors").notes) == 4
         assert looked_at("__init__").notes == set()
 
-    @pytest.mark.parametrize("name", ["once", "again", "at_the_end"])
+    @pytest.mark.parametrize("name", ["once", "again", "at_the_end", "asks_self"])
     def test_a_line_that_waits(self, name: str) -> None:
         """What is behind the place it waits at is looked at; if it is in a loop, all of it."""
         waiting = function_of(name)()
         next(waiting)
         tracker = stepping()
         look_on(tracker, waiting.gi_frame)
-        assert keys(tracker) == ({} if name == "at_the_end" else {(FILE, "count"): READ})
+        assert keys(tracker) == ({(FILE, "count"): READ} if name in ("once", "again") else {})
+
+    def test_a_key(self) -> None:
+        """Who asks for one key depends on that; for any, if the line gives it another value."""
+        table = (FILE, "table[]")
+        assert (FILE, ("table[]", "x")) in keys(looked_at("asks_for_a_key"))
+        assert table not in keys(looked_at("asks_for_a_key"))
+        assert table in keys(looked_at("stores_the_key"))
 
     def test_a_library_that_waits(self) -> None:
         """It is not looked at."""
@@ -457,6 +476,26 @@ class TestLines:
 def contextmanager_of_a_library() -> object:
     """A generator that a library's function has made."""
     return tokenize.generate_tokens(iter(["x"]).__next__)
+
+
+def test_a_class_made_between_steps() -> None:
+    """It is nobody's doing."""
+    tracker = Tracker()
+    with hooks(tracker):
+
+        class Late:
+            pass
+
+    assert tracker.notes == set()
+    assert Late.__module__ == __name__
+
+
+def test_a_task_that_is_none_of_ours() -> None:
+    """What is done to it is not noted."""
+    tracker = stepping()
+    tracker._run = cast("Any", SimpleNamespace(by_task={}))
+    tracker.touch_task(object(), "end", write=True)
+    assert keys(tracker) == {}
 
 
 def test_modules_that_are_not_there(monkeypatch: pytest.MonkeyPatch) -> None:

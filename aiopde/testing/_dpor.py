@@ -16,7 +16,7 @@ long as they can be; that keeps almost all executions from ending asleep.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Final, final
 
 from ._accesses import Accesses, conflict
 from ._execution import Diverged
@@ -32,11 +32,15 @@ if TYPE_CHECKING:
     from ._tracker import Tracker
 
 
+BEGINNINGS: Final = 3
+"""How often we begin again, before we say that there is no end to it."""
+
+
 @final
 class Node:
     """A state on the path of the execution: what was done from it, and what is to be done."""
 
-    __slots__ = ("begun", "plan", "sleep", "taken")
+    __slots__ = ("accesses", "begun", "plan", "sleep", "taken")
 
     def __init__(self, sleep: dict[str, Accesses]) -> None:
         self.sleep = sleep
@@ -47,6 +51,8 @@ class Node:
         """Whose step was made from here, or is being made."""
         self.taken = ""
         """Whose step is being made."""
+        self.accesses: Accesses = {}
+        """What that touched, when it was made last."""
 
     def knows(self, lane: str) -> bool:
         """Whether the step of a task was, is or will be made from here."""
@@ -87,6 +93,11 @@ class Explorer:
         """How many of the states are not ours to go back to."""
         self._nodes: list[Node] = [Node({})]
         """The states before each step; the first step is the scenario's, and no choice."""
+        self._again = 0
+        """How many of the first steps are made again, and have to touch what they touched."""
+        self._beginnings = 0
+        """How often we began again, as they did not."""
+        self._begins_again = False
         self._choices = 0
         self._guide: list[str] = []
         """Whose steps are to follow the last one on the path, latest first."""
@@ -155,6 +166,10 @@ class Explorer:
 
     def plan(self, order: Order, execution: Execution) -> None:
         """Plan the other order of each race, where its first step was made."""
+        if not self._is_as_before():
+            self._begin_again()
+        if self._begins_again:
+            return
         if execution.cut:
             return
         for first, second in order.races:
@@ -163,6 +178,32 @@ class Explorer:
                 node, detour = self._nodes[first], order.without(first)
                 for last in _to_come_first(node, detour, order.events[second]):
                     self._plan_from(node, detour, last, order)
+
+    def _is_as_before(self) -> bool:
+        """Whether the steps that were made again have touched what they touched before."""
+        nodes, events = self._nodes, self.tracker.events
+        known = range(1, self._again)  # the first is in no order with any
+        is_same = self.tracker.is_same
+        same = all(is_same(nodes[step].accesses, events[step].accesses) for step in known)
+        for node, event in zip(nodes, events, strict=False):
+            node.accesses = event.accesses
+        return same
+
+    def _begin_again(self) -> None:
+        """
+        Forget what was seen: of a program that has filled its caches by now, it is not true.
+
+        What sleeps is known by what it touched, under names that count what was made before it.
+        """
+        if self._beginnings == BEGINNINGS:
+            self.tracker.notes.add("something that is kept from one schedule to the next")
+            return
+        self._beginnings += 1
+        self._begins_again = True
+        self._nodes = [Node({})]
+        self._fixed = 1
+        self._guide = []
+        self._again = 0
 
     def _plan_from(self, node: Node, detour: list[Event], last: Event, order: Order) -> None:
         """Plan that a step comes before the one that was made from a state."""
@@ -178,12 +219,16 @@ class Explorer:
 
     def advance(self) -> bool:
         """Go back to the last state from which something is to be done; False if there is none."""
+        if self._begins_again:
+            self._begins_again = False
+            return True
         while len(self._nodes) > self._fixed:
             node = self._nodes[-1]
             node.sleep[node.taken] = self.tracker.events[len(self._nodes) - 1].accesses
             lane = next((lane for lane in node.plan if lane not in node.sleep), None)
             if lane is not None:
                 self._guide = node.plan.pop(lane)
+                self._again = len(self._nodes) - 1
                 node.take(lane)
                 return True
             self._nodes.pop()

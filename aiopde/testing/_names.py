@@ -2,11 +2,14 @@
 Names of what steps touch, and numbers for them: the same in every execution.
 
 Where an object was made (by which task, in which of its steps, as which in that step) does not
-depend on how the tasks are interleaved. An object that was there before is known by itself.
+depend on how the tasks are interleaved. An object that was there before is known by itself: it has
+to be the same one in each execution.
 """
 
 from __future__ import annotations
 
+import sys
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final, final
 
 from ._accesses import READ
@@ -39,17 +42,25 @@ class Names:
         self._new: dict[int, tuple[object, Hashable]] = {}
         self._peers: dict[str, dict[Hashable, int]] = {}
         """The objects of each class that were named to people."""
-        self._step: tuple[str, int] = ("", 0)
+        self.step: tuple[str, int] = ("", 0)
+        """Whose step it is, and as which of his."""
         self._born = 0
+        self._met: dict[int, int] = {}
+        self._unborn: list[Any] = []
+        """What was taken for old in this execution, as nobody saw it being made."""
 
-    def forget(self) -> None:
-        """Forget what the execution before made."""
+    def forget(self) -> set[str]:
+        """Forget what the execution before made; return the classes of what it made unseen."""
         self._new = {}
+        unborn, self._unborn = self._unborn, []
+        # Who holds it: our list, our table, the loop's variable, and the call's argument.
+        return {type(thing).__qualname__ for thing in unborn if sys.getrefcount(thing) <= 4}
 
     def begin_step(self, lane: str, step: int) -> None:
         """Note who makes what comes now."""
-        self._step = lane, step
+        self.step = lane, step
         self._born = 0
+        self._met = {}
 
     def give(self, thing: object, name: Hashable) -> None:
         """Give an object a name."""
@@ -59,7 +70,7 @@ class Names:
         """Note that an object is new, and name it after the step that made it."""
         if id(thing) not in self._new:
             self._born += 1
-            self.give(thing, (type(thing).__qualname__, *self._step, self._born))
+            self.give(thing, (type(thing).__qualname__, *self.step, self._born))
 
     def of_new(self, thing: object) -> Hashable:
         """Return the name of an object this execution made; None if it did not."""
@@ -73,7 +84,20 @@ class Names:
             return found[1]
         name = ("old", type(thing).__qualname__, len(self._old))
         self._old[id(thing)] = thing, name
+        self._unborn.append(thing)
         return name
+
+    def of_any(self, thing: object) -> Hashable:
+        """Return a name for anything: those of a class whose birth nobody saw have only one."""
+        if isinstance(thing, (str, int)):
+            return (repr(thing),)
+        found = self._new.get(id(thing))
+        return (type(thing).__qualname__,) if found is None else found[1]
+
+    def met(self, thing: object) -> Hashable:
+        """Return the name of something that has none yet but where it is met, in any order."""
+        number = self._met.setdefault(id(thing), len(self._met))
+        return (type(thing).__qualname__, *self.step, "met", number)
 
     # -- keys -------------------------------------------------------------------------------------
 
@@ -128,6 +152,18 @@ class Names:
             return ""
         peers = self._peers.setdefault(kind, {})
         return f"{kind}#{peers.setdefault(name, len(peers) + 1)}.{field}"
+
+
+def owner_of(thing: Any) -> Hashable:
+    """
+    Return the name of a module or function, as the owner of its attributes.
+
+    A module is its file, as its functions know it: its attributes are their variables. A function
+    is the place of its source: each execution makes those anew that tasks define.
+    """
+    if isinstance(thing, ModuleType):
+        return getattr(thing, "__file__", None) or thing.__name__
+    return thing.__qualname__, thing.__code__.co_filename, thing.__code__.co_firstlineno
 
 
 def _is_old(key: Any) -> bool:

@@ -58,6 +58,6 @@ class Race:
             write: Whether it is changed.
         """
         watch = self._run.watch
-        touch = getattr(watch, "touch", None)
+        touch = getattr(watch, "touch_thing", None)
         if touch is not None:
             touch(thing, field, write)

@@ -60,9 +60,9 @@ class Recorder:
             )
         )
 
-    def touch(self, thing: object, field: str, write: bool) -> None:
+    def touch_thing(self, thing: object, field: str, write: bool) -> None:
         """Pass on what the scenario says it touches."""
-        self.tracker.touch(thing, field, write)
+        self.tracker.touch_thing(thing, field, write)
 
     def check_begins(self, number: int) -> None:
         """Pass on that what follows is no part of the step."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, final
 
 from ._dpor import Explorer
-from ._execution import Plan
+from ._execution import Plan, first_come
 from ._hooks import hooks
 from ._strategies import Branches
 from ._tracker import Tracker
@@ -64,6 +64,7 @@ def split_reduced(depth: int, found: list[Shard], also: Collection[type] = ()) -
     explorer = Explorer(tracker, depth=depth)
     plan = Plan(explorer.choose, tracker)
     with hooks(tracker, also), variables(tracker):
+        yield Plan(first_come, tracker)  # so that the program's caches are full, as they will be
         while True:
             execution = yield plan
             if not execution.cut:

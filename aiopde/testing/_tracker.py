@@ -7,18 +7,19 @@ The hooks of _hooks.py and _variables.py call it while a task moves.
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, cast, final
+from types import ModuleType
+from typing import TYPE_CHECKING, final
 
 from ._accesses import ADD, READ, WRITE, Accesses, Event
 from ._containers import is_container
 from ._contents import Contents
 from ._names import Names
-from ._opaque import in_own_code, is_opaque
+from ._opaque import PLAIN, held_by, in_own_code, is_dying, is_opaque
 from ._stacks import frames_of, place_among
 from ._uses import use_at
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Generator, Hashable
     from types import FrameType
 
     from ._backend import Backend
@@ -39,7 +40,7 @@ class Tracker:
         self.accesses: Accesses | None = None
         """Where to note accesses; None while no task moves."""
         self.names = Names()
-        self._contents = Contents(self.names, self.notes)
+        self._contents = Contents(self.names, self.notes, self._see_opaque)
         self._run: Run | None = None
         self._insight: Backend | None = None
         self._pending: dict[Lane, list[Event]] = {}
@@ -48,6 +49,8 @@ class Tracker:
         self._groups: dict[Lane, list[object]] = {}
         self._opaque: dict[int, tuple[object, set[str]]] = {}
         """What changes without our seeing it, and who has it at hand."""
+        self._modules: dict[int, tuple[ModuleType, dict[str, object]]] = {}
+        """Modules that may be used by another name, and what was in them."""
         self._reads: list[Accesses] = []
         self._jumped = 0
         """How many steps there were when the clock last jumped."""
@@ -72,7 +75,8 @@ class Tracker:
         self._run = run
         self._insight = run.backend
         self.events = []
-        self.names.forget()
+        for kind in self.names.forget():
+            self.notes.add(f"a {kind} of which nobody saw the birth: unpickled, or by __new__")
         self._contents.forget()
         self._pending = {}
         self._steps = {}
@@ -108,6 +112,8 @@ class Tracker:
         self.accesses = None
         if self._executions == 1:
             self.notes |= self.look_at_classes()
+        for module, variables in self._modules.values():
+            self.notes |= _changes(module, variables)
         self._contents.compare(event.accesses)
         event.place = f"{lane.name} step {self._steps[lane]}: {self._place(lane, over)}"
         if over:
@@ -120,6 +126,7 @@ class Tracker:
                 self._pending.setdefault(other, []).append(event)
                 self.names.note(event.accesses, (other.name, "wake"), WRITE)
             if other not in self._steps:
+                self._contents.born(other.name)
                 self._see_victim(other, event)
         if lane.parent is None and self._steps[lane] == 1:
             self._see_victim(lane, event)
@@ -229,6 +236,13 @@ class Tracker:
         if waiter in woken:
             self._pending.setdefault(waiter, []).extend(ends)
 
+    def is_same(self, before: Accesses, now: Accesses) -> bool:
+        """Whether a step has touched the same as once before, by whatever names we learnt since."""
+        if before == now:
+            return True
+        learnt = now.keys() - before.keys()
+        return before.items() <= now.items() and all(map(self._contents.is_alias, learnt))
+
     def touched(self) -> tuple[Touch, ...]:
         """Say what the last step touched of the program's own, for people."""
         return self.names.touches(self.events[-1].accesses)
@@ -241,6 +255,10 @@ class Tracker:
         if accesses is not None:
             key = self.names.key(thing, field)
             accesses[key] = accesses.get(key, 0) | (WRITE if write else READ)
+
+    def touch_thing(self, thing: object, field: str, write: bool) -> None:
+        """Note an access to what the scenario names itself; it may be anything."""
+        self.touch_name(self.names.of_any(thing), field, write=write)
 
     @contextmanager
     def waiting_for(self, group: object) -> Generator[None]:
@@ -278,64 +296,79 @@ class Tracker:
         finally:
             self.accesses = accesses
 
-    def touch_name(self, file: str, name: str, *, write: bool) -> None:
-        """Note an access to a variable; those of one name in one file are taken for one."""
+    def touch_name(self, owner: Hashable, name: str, *, write: bool) -> None:
+        """Note an access to a variable: of a file, where all of one name are taken for one."""
         if self.accesses is not None:
-            self.names.note(self.accesses, (file, name), WRITE if write else READ)
+            self.names.note(self.accesses, (owner, name), WRITE if write else READ)
 
     def see_held(
-        self, value: object, frame: FrameType, uses: list[Use] | None, name: str = ""
+        self, value: object, frame: FrameType, uses: list[Use] | None, place: Hashable = None
     ) -> None:
         """
         Note that a step has something at hand that can be changed without a hook.
-
-        Args:
-            frame: Who has it.
-            uses: Which parts of it that asks for; None for any.
-            name: The variable that holds it, of the module or an enclosing function.
-        """
-        if self.accesses is None or self._event is None:
-            return
-        if is_container(value):
-            if name:
-                key = self.names.number((frame.f_code.co_filename, f"{name}[]"))
-            else:
-                self.created(value)
-                key = self.names.key(value, "[]")
-            for use in uses or (None,):
-                self._contents.see(value, key, self.accesses, use, frame)
-        elif type(value) is tuple:
-            for inner in cast("Any", value):
-                self.see_held(inner, frame, None, name)
-        else:
-            self._see_opaque(value, frame, self._event.lane)
-
-    def _see_opaque(self, value: object, frame: FrameType, lane: Lane) -> None:
-        """Note that a task has something at hand that may change unseen, if it is such a thing."""
-        if not is_opaque(value) or in_own_code(frame):
-            return
-        holders = self._opaque.setdefault(id(value), (value, set()))[1]
-        holders.add(lane.name)
-        if len(holders) > 1:
-            self.notes.add(f"a {type(value).__qualname__} that several tasks use")
-
-    def see_value(self, thing: object, field: str, value: object, frame: FrameType) -> None:
-        """
-        Note that what an attribute holds can be changed without touching the attribute.
 
         A list, a dictionary or a set is compared after each step with what it was before, so it
         does not matter who changed it, and by which name.
 
         Args:
-            frame: What reads or writes the attribute.
+            frame: Who has it.
+            uses: Which parts of it that asks for; None for any.
+            place: What holds it; None if that is a local variable.
         """
-        if self.accesses is None or self._event is None:
+        accesses = self.accesses
+        if accesses is None or self._event is None:
             return
         if is_container(value):
-            key = self.names.key(thing, f"{field}[]")
-            self._contents.see(value, key, self.accesses, use_at(frame, field), frame)
-        elif type(value) is tuple:
-            for inner in cast("Any", value):
-                self.see_value(thing, field, inner, frame)
+            for use in uses or (None,):
+                self._contents.see(value, place, accesses, self._contents.part(value, use, frame))
+            return
+        self._see_other(value, frame)
+        for inner in held_by(value):
+            self.see_held(inner, frame, None, place)
+
+    def see_value(self, thing: object, field: str, value: object, frame: FrameType) -> None:
+        """
+        Note that what an attribute holds can be changed without touching the attribute.
+
+        Args:
+            frame: What reads or writes the attribute.
+        """
+        if PLAIN[type(value)]:
+            return
+        if is_container(value):
+            use = use_at(frame, field)
+            self.see_held(value, frame, use and [use], (self.names.of(thing), f"{field}[]"))
         else:
-            self._see_opaque(value, frame, self._event.lane)
+            self._see_other(value, frame)
+            for inner in held_by(value):
+                self.see_held(inner, frame, None, (self.names.of(thing), f"{field}[]"))
+
+    def see_module(self, module: ModuleType) -> None:
+        """Note that somebody has a module at hand, and may use it in a way that we do not see."""
+        if id(module) not in self._modules:
+            self._modules[id(module)] = module, dict(vars(module))
+
+    def _see_other(self, value: object, frame: FrameType) -> None:
+        if (is_opaque(value) or isinstance(value, BaseException)) and not in_own_code(frame):
+            self._see_opaque(value)
+
+    def _see_opaque(self, value: object) -> None:
+        """Note that a task has something at hand that may change unseen, or may come to."""
+        assert self._event is not None
+        holders = self._opaque.setdefault(id(value), (value, set()))[1]
+        holders.add(self._event.lane.name)
+        kind = type(value).__qualname__
+        if is_dying(value):
+            self.notes.add(f"a {kind}, whose object goes when nobody has it any more")
+        elif len(holders) > 1 and is_opaque(value):
+            self.notes.add(f"a {kind} that several tasks use")
+
+
+def _changes(module: ModuleType, before: dict[str, object]) -> set[str]:
+    now = vars(module)
+    return {
+        f"{module.__name__}.{name}, which changes, and the module has another name, too"
+        for name in before.keys() | now.keys()
+        # What a module is first imported for becomes an attribute of the one above.
+        if now.get(name) is not before.get(name) and not isinstance(now.get(name), ModuleType)
+    }

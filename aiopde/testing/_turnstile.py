@@ -93,6 +93,8 @@ class TurnstileDriver:
         self._open = False
         """Whether everybody may go, as an execution is being cleared away."""
         self._began = 0.0
+        self._outside: Any = None
+        """What a task is in that is in no scope of the scenario."""
         self._main_ended = _Ended(None, None)
         self.run = Run(search, settings, self)
 
@@ -148,6 +150,7 @@ class TurnstileDriver:
             nursery.start_soon(self._be_main)
             await self._quiet()
             main = next(iter(self._gates))
+            self._outside = getattr(main, "_cancel_status", None)
             run.begin(main)
             self._arrived.clear()
             self._let_through(main)
@@ -258,7 +261,7 @@ class TurnstileDriver:
         status = getattr(task, "_cancel_status", None)
         if status is None:
             getattr(self.run.watch, "notes", set[str]()).add("cancel scopes: this trio is too new")
-        while status is not None:
+        while status is not None and status is not self._outside:
             yield status._scope
             status = None if status._scope.shield else status._parent
 

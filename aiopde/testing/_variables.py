@@ -14,13 +14,15 @@ import dis
 import io
 import sys
 from contextlib import contextmanager
-from types import BuiltinFunctionType, FunctionType, ModuleType, SimpleNamespace
-from typing import TYPE_CHECKING, Any, Final
+from enum import Enum
+from types import FunctionType, ModuleType, SimpleNamespace
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ._containers import CONTAINERS
 from ._contents import UNHOOKED
-from ._hooks import is_programs_file
-from ._opaque import DULL, OPAQUE, in_own_code
+from ._hooks import PACKAGE, is_programs_file
+from ._names import owner_of
+from ._opaque import OPAQUE, PLAIN, in_own_code, is_fixed
 from ._uses import uses_of_variables
 
 if TYPE_CHECKING:
@@ -37,8 +39,8 @@ _GLOBAL_STORES: Final = ("STORE_GLOBAL", "DELETE_GLOBAL")
 _OF_CONTAINERS: Final = frozenset(
     name for kind in (*CONTAINERS, *OPAQUE, io.BytesIO, io.StringIO) for name in dir(kind)
 ) | {"__next__"}
-_CODE: Final = (FunctionType, BuiltinFunctionType, ModuleType, type)
-
+_OWNERS: Final = (FunctionType, ModuleType, type, Enum)
+"""What has attributes that no hook sees."""
 
 _BIRTHS: Final = ("__init__", "__post_init__", "__new__")
 """Where nobody else has the object yet."""
@@ -52,10 +54,21 @@ _BACK_DOORS: Final = {
 }
 
 
+class Chain(NamedTuple):
+    """What follows where a variable is loaded: ``.x`` or ``.x.y``."""
+
+    attributes: tuple[str, ...]
+    writes: bool
+    """Whether the last of them is written, too."""
+
+
 class Line:
     """What a line of source does with variables."""
 
     __slots__ = (
+        "asks_the_frame",
+        "bare",
+        "chains",
         "closure_loads",
         "closure_stores",
         "global_loads",
@@ -78,6 +91,12 @@ class Line:
         """What each variable that is loaded is loaded for."""
         self.parts: dict[str, list[Use] | None] = {}
         """Of each of those, which parts of its value are asked for; None if it may be any."""
+        self.chains: dict[str, list[Chain]] = {}
+        """What of each variable that is loaded is loaded or stored."""
+        self.bare: set[str] = set()
+        """Which variables are loaded for something else."""
+        self.asks_the_frame = True
+        """Whether it has to do with locals, which take a while to get at."""
         self.unseen: set[str] = set()
         """Ways to get at variables and attributes that pass by us."""
 
@@ -96,6 +115,11 @@ class Line:
             for variable, use in uses_of_variables(instructions, number).items():
                 loads.add(variable)
                 self.uses.setdefault(variable, []).append(use)
+                chain = _chain(instructions, number + 1)  # of the last, if it loads two
+                if chain.attributes:
+                    self.chains.setdefault(variable, []).append(chain)
+                else:
+                    self.bare.add(variable)
 
     def _loads(self, operation: str) -> set[str] | None:
         if operation in _CLOSURE_LOADS:
@@ -111,11 +135,30 @@ class Line:
         return bool(loads or self.unseen or self.closure_stores or self.global_stores)
 
     def close(self) -> None:
-        """All instructions are there: say which parts they ask for."""
+        """All instructions are there: say which parts they ask for, and of whom."""
+        self.asks_the_frame = bool(self.local_loads or self.closure_loads or self.closure_stores)
         for variable, uses in self.uses.items():
             # The line is looked at before it runs: what it stores first is not known yet.
             known = [use for use in uses if use is not None and use.local not in self.local_stores]
             self.parts[variable] = known if len(known) == len(uses) else None
+
+
+def _chain(instructions: list[dis.Instruction], number: int) -> Chain:
+    attributes: list[str] = []
+    copied = False
+    while True:
+        instruction = instructions[number]
+        number += 1
+        if instruction.opname in ("STORE_ATTR", "DELETE_ATTR"):
+            return Chain((*attributes, instruction.argval), writes=True)
+        if instruction.opname in ("LOAD_ATTR", "LOAD_METHOD"):
+            attributes.append(instruction.argval)
+            if copied:  # as in ``mod.x += 1``
+                return Chain(tuple(attributes), writes=True)
+        elif instruction.opname == "COPY":
+            copied = True
+        else:
+            return Chain(tuple(attributes), writes=False)
 
 
 def _is_back_door(instructions: list[dis.Instruction], number: int) -> bool:
@@ -145,7 +188,7 @@ def _lines_of(code: CodeType) -> dict[int, Line]:
     lines: dict[int, Line] = {}
     instructions = list(dis.get_instructions(code))
     for number, line in enumerate(_lines(code, instructions)):
-        if not _only_asks(instructions, number):
+        if not _only_asks(code, instructions, number):
             lines.setdefault(line, Line()).add(instructions, number)
     for found in lines.values():
         found.close()
@@ -186,7 +229,7 @@ def _rest_of(code: CodeType, last: int) -> Line | None:
         left = numbers  # a loop in one line
     rest = Line()
     for number in left:
-        if not _only_asks(instructions, number):
+        if not _only_asks(code, instructions, number):
             rest.add(instructions, number)
     rest.close()
     return rest if rest.matters else None
@@ -205,17 +248,22 @@ def look_on(tracker: Tracker, frame: FrameType) -> None:
             look(tracker, frame, line)
 
 
-def _only_asks(instructions: list[dis.Instruction], number: int) -> bool:
-    """Whether a local is loaded for an attribute no list or the like has, or is asked if None."""
+def _only_asks(code: CodeType, instructions: list[dis.Instruction], number: int) -> bool:
+    """
+    Whether a local is only asked if it is None, or for an attribute that no list or the like has.
+
+    A hook sees that attribute where it is ``self``, and in aiopde; else it may be a module's.
+    """
     load = instructions[number]
     if not load.opname.startswith("LOAD_FAST") or not isinstance(load.argval, str):
         return False
-    return any(
-        after.opname.startswith("POP_JUMP") and after.opname.endswith("NONE")
-        if after.opname not in ("LOAD_ATTR", "LOAD_METHOD", "STORE_ATTR")
-        else after.argval not in _OF_CONTAINERS
-        for after in instructions[number + 1 : number + 2]
-    )
+    after = instructions[number + 1]
+    if after.opname.startswith("POP_JUMP"):
+        return after.opname.endswith("NONE")
+    if load.argval != "self" and not code.co_filename.startswith(PACKAGE):
+        return False
+    asks = after.opname in ("LOAD_ATTR", "LOAD_METHOD", "STORE_ATTR")
+    return asks and after.argval not in _OF_CONTAINERS
 
 
 def _is_unseen(frame: FrameType) -> bool:
@@ -228,30 +276,81 @@ def _is_unseen(frame: FrameType) -> bool:
 def look(tracker: Tracker, frame: FrameType, line: Line) -> None:
     """Note what a line is about to do."""
     file = frame.f_code.co_filename
-    local = frame.f_locals
+    local = frame.f_locals if line.asks_the_frame else {}
     if line.unseen and _is_unseen(frame):
         tracker.notes.update(f"{what}, which passes by what we see" for what in line.unseen)
     for name in line.local_loads:
         value = local.get(name)
-        if not DULL[type(value)]:
+        if isinstance(value, _OWNERS):
+            _look_into(tracker, frame, line, name, value)
+        elif not PLAIN[type(value)]:
             tracker.see_held(value, frame, line.parts.get(name))
     for name in line.closure_loads:
-        if local.get(name) is SimpleNamespace:
-            tracker.notes.add(UNHOOKED)
-        elif not isinstance(local.get(name), _CODE):
-            tracker.touch_name(file, name, write=False)
-            tracker.see_held(local.get(name), frame, line.parts.get(name), name)
+        _look_at(tracker, frame, line, name, local.get(name))
     for name in line.closure_stores:
         # The first value a function gives to a variable of its own is seen by nobody yet.
         if name in local or name in frame.f_code.co_freevars:
             tracker.touch_name(file, name, write=True)
+            _replaces(tracker, name, local.get(name))
     for name in line.global_loads:
-        value = frame.f_globals.get(name)
-        if name in frame.f_globals and not isinstance(value, _CODE):
-            tracker.touch_name(file, name, write=False)
-            tracker.see_held(value, frame, line.parts.get(name), name)
+        if name in frame.f_globals:
+            _look_at(tracker, frame, line, name, frame.f_globals[name])
     for name in line.global_stores:
         tracker.touch_name(file, name, write=True)
+        _replaces(tracker, name, frame.f_globals.get(name))
+
+
+def _look_at(tracker: Tracker, frame: FrameType, line: Line, name: str, value: object) -> None:
+    """Note that a line has at hand what a variable of a module or enclosing function holds."""
+    if isinstance(value, _OWNERS):
+        _look_into(tracker, frame, line, name, value)
+        if value is SimpleNamespace:
+            tracker.notes.add(UNHOOKED)
+    if not is_fixed(name, value):
+        file = frame.f_code.co_filename
+        tracker.touch_name(file, name, write=False)
+        if not PLAIN[type(value)]:
+            tracker.see_held(value, frame, line.parts.get(name), (file, f"{name}[]"))
+
+
+def _replaces(tracker: Tracker, name: str, before: object) -> None:
+    """Note that something else is put where tasks look for what does not change."""
+    if is_fixed(name, before):
+        tracker.notes.add(f"{name}, a function, class or module, being replaced")
+
+
+def _look_into(tracker: Tracker, frame: FrameType, line: Line, name: str, value: object) -> None:
+    """Note what a line does with the attributes of a module, function or class."""
+    for chain in line.chains.get(name, ()):
+        _follow(tracker, frame, value, chain)
+    if name in line.bare and isinstance(value, ModuleType):
+        tracker.see_module(value)
+
+
+def _follow(tracker: Tracker, frame: FrameType, value: Any, chain: Chain) -> None:
+    last = len(chain.attributes) - 1
+    for place, name in enumerate(chain.attributes):
+        writes = chain.writes and place == last
+        if isinstance(value, (type, Enum)):
+            if writes:
+                kind = value.__qualname__ if isinstance(value, type) else value
+                of_class = f"{kind}.{name}, which belongs to the class"
+                tracker.notes.add(f"{of_class}: give it to an object")
+            value = vars(value).get(name)
+            if isinstance(value, Enum):
+                continue
+            return
+        if name not in vars(value) and "__getattr__" in vars(value) and not writes:
+            return  # imported when it is asked for: it is the module that does that
+        owner, value = owner_of(value), vars(value).get(name)
+        if writes:
+            tracker.touch_name(owner, name, write=True)
+            _replaces(tracker, name, value)
+        elif not is_fixed(name, value):
+            tracker.touch_name(owner, name, write=False)
+            tracker.see_held(value, frame, None, (owner, f"{name}[]"))
+        if not isinstance(value, _OWNERS):
+            return
 
 
 if sys.version_info >= (3, 12):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.lowlevel
@@ -270,3 +270,71 @@ class TestTheGuard:
         assert result.verdict == "exhaustive"
         assert result.schedules <= 300
         assert result.failure is None
+
+
+class Cached:
+    """What is made once, in the first execution, and kept."""
+
+    def __init__(self) -> None:
+        self.n = 0
+
+
+cache: dict[str, Cached] = {}
+
+
+class Plain:
+    def __init__(self) -> None:
+        self.n = 0
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_what_is_kept_from_one_execution_to_the_next(backend: Any) -> None:
+    """
+    A cache shifts the names of what is made after it; the search begins again, and misses nothing.
+    """
+
+    async def scenario() -> object:
+        cached = cache.get("x") or cache.setdefault("x", Cached())
+        plain, other = Plain(), Plain()
+
+        async def add(first: Plain, second: Plain) -> None:
+            before = first.n
+            await anyio.lowlevel.checkpoint()
+            second.n = before + 1
+
+        async with anyio.create_task_group() as tg:
+            tg.start_soon(add, plain, other, name="a")
+            tg.start_soon(add, other, plain, name="b")
+        return plain.n, other.n, cached.n
+
+    cache.clear()
+    full = explore(scenario, backend=backend, strategy="dfs")
+    cache.clear()
+    reduced = explore(scenario, backend=backend, strategy="dpor")
+    assert set(reduced.outcomes) == set(full.outcomes)
+    assert reduced.verdict == "exhaustive"
+    again = explore(scenario, backend=backend, strategy="dpor")
+    assert again.schedules < reduced.schedules
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_no_end_to_what_is_kept(backend: Any) -> None:
+    """If each execution touches something else, that is told, and there is an end to it."""
+    grown: list[Plain] = []
+
+    async def scenario() -> object:
+        grown.extend((Plain(), Plain()))
+        newest = len(grown) - 1
+
+        async def add() -> None:
+            before = sum(plain.n for plain in grown[:-1]) * 0 + grown[newest].n
+            await anyio.lowlevel.checkpoint()
+            grown[newest].n = before + 1
+
+        async with anyio.create_task_group() as tg:
+            tg.start_soon(add, name="a")
+            tg.start_soon(add, name="b")
+        return grown[newest].n
+
+    result = explore(scenario, backend=backend, strategy="dpor", max_schedules=200)
+    assert "something that is kept from one schedule to the next" in result.notes

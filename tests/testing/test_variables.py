@@ -47,8 +47,8 @@ def outer():
 def hold(thing):
     thing.append(1)
 
-def ask(thing):
-    return thing.nothing_a_container_has
+def ask(self):
+    return self.nothing_a_container_has
 """
 
 

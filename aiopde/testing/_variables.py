@@ -56,6 +56,7 @@ class Line:
     """What a line of source does with variables."""
 
     __slots__ = (
+        "asks_the_frame",
         "closure_loads",
         "closure_stores",
         "global_loads",
@@ -78,6 +79,8 @@ class Line:
         """What each variable that is loaded is loaded for."""
         self.parts: dict[str, list[Use] | None] = {}
         """Of each of those, which parts of its value are asked for; None if it may be any."""
+        self.asks_the_frame = True
+        """Whether it has to do with locals, which take a while to get at."""
         self.unseen: set[str] = set()
         """Ways to get at variables and attributes that pass by us."""
 
@@ -111,7 +114,8 @@ class Line:
         return bool(loads or self.unseen or self.closure_stores or self.global_stores)
 
     def close(self) -> None:
-        """All instructions are there: say which parts they ask for."""
+        """All instructions are there: say which parts they ask for, and of whom."""
+        self.asks_the_frame = bool(self.local_loads or self.closure_loads or self.closure_stores)
         for variable, uses in self.uses.items():
             # The line is looked at before it runs: what it stores first is not known yet.
             known = [use for use in uses if use is not None and use.local not in self.local_stores]
@@ -228,7 +232,7 @@ def _is_unseen(frame: FrameType) -> bool:
 def look(tracker: Tracker, frame: FrameType, line: Line) -> None:
     """Note what a line is about to do."""
     file = frame.f_code.co_filename
-    local = frame.f_locals
+    local = frame.f_locals if line.asks_the_frame else {}
     if line.unseen and _is_unseen(frame):
         tracker.notes.update(f"{what}, which passes by what we see" for what in line.unseen)
     for name in line.local_loads:

@@ -106,9 +106,10 @@ class ProcOps:
     """Those among them that ProcFS.open() needs not think about, by the flags of the open."""
 
     def __post_init__(self) -> None:
-        for op in PARAMETERS:
-            check_handler("ProcOps", op, getattr(self, op), PARAMETERS[op])
-        awaited = frozenset(op for op in PARAMETERS if is_async(getattr(self, op)))
+        handlers = {op: getattr(self, op) for op in PARAMETERS}
+        for op, handler in handlers.items():
+            check_handler("ProcOps", op, handler, PARAMETERS[op])
+        awaited = frozenset(op for op, handler in handlers.items() if is_async(handler))
         suspends = "release" in awaited and may_suspend(self.release)
         reader_name = "read" if self.read_iter is None else "read_iter"
         object.__setattr__(self, "reader_name", reader_name)
@@ -118,7 +119,7 @@ class ProcOps:
         object.__setattr__(self, "release_suspends", suspends)
         object.__setattr__(self, "open_awaited", "open" in awaited)
         object.__setattr__(self, "release_awaited", "release" in awaited)
-        there = {op for op in ("open", reader_name, "release") if getattr(self, op) is not None}
+        there = {op for op in ("open", reader_name, "release") if handlers[op] is not None}
         quick = reader_name in there and there <= awaited and not suspends
         object.__setattr__(self, "quick_to_read", quick)
 

@@ -613,6 +613,117 @@ MUTANTS: Final = (
         "    if child is None or child.removing:\n",
         "    if child is None:\n",
     ),
+    # -- in the paths that are seldom taken
+    Mutant(
+        "call: an await between the check and the increment",
+        "_open_file.py",
+        "            raise self.refuse(op)\n        self._enter()\n"
+        "        self.own_traffic().shared += 1\n",
+        "            raise self.refuse(op)\n        await anyio.lowlevel.checkpoint()\n"
+        "        self._enter()\n        self.own_traffic().shared += 1\n",
+    ),
+    Mutant(
+        "call: counted for ever among those that use no position",
+        "_open_file.py",
+        "        traffic.shared -= 1\n",
+        "        pass\n",
+    ),
+    Mutant(
+        "position: cancelled just after it was handed over, it is kept",
+        "_open_file.py",
+        "            if waiter.granted:  # just before the cancellation: pass it on\n"
+        "                await self.leave_position_and_release()\n"
+        "            elif not waiter.woken.is_set():\n",
+        "            if not waiter.woken.is_set():\n",
+    ),
+    Mutant(
+        "lseek: the leave is lost when the handler raises",
+        "_file.py",
+        "            file.pos = pos\n        finally:\n"
+        "            await file.leave_position_and_release()\n        return pos\n",
+        "            file.pos = pos\n        except ZeroDivisionError:\n            raise\n"
+        "        await file.leave_position_and_release()\n        return pos\n",
+    ),
+    Mutant(
+        "poll: is not among those who are woken",
+        "_file.py",
+        "                    ready = await file.poll_now(events, wakeup)\n",
+        "                    ready = await file.poll_now(events)\n",
+    ),
+    Mutant(
+        "poll: queues only after it has asked",
+        "_file.py",
+        "                    if ready or file.removing:\n                        return ready\n"
+        "                    await wakeup.event.wait()\n",
+        "                    if ready or file.removing:\n                        return ready\n"
+        "                with Wakeup(file.entry) as wakeup:\n"
+        "                    await file.poll_now(0, wakeup)\n"
+        "                    await wakeup.event.wait()\n",
+    ),
+    Mutant(
+        "dup: does not hold the file",
+        "_file.py",
+        "        file.hold()\n        return new_descriptor(type(self), file)\n",
+        "        return new_descriptor(type(self), file)\n",
+    ),
+    Mutant(
+        "mmap: a mapping that was refused holds the file",
+        "_file.py",
+        "        except BaseException:\n            await file.put()\n            raise\n",
+        "        except ZeroDivisionError:\n            raise\n",
+    ),
+    Mutant(
+        "getdents: the position is read, an await, and written",
+        "_directory.py",
+        "        found = file.entry.listing(file.pos, end)\n        file.pos += len(found)\n",
+        "        pos = file.pos\n        found = file.entry.listing(pos, end)\n"
+        "        await self._checkpoint()\n        file.pos = pos + len(found)\n",
+    ),
+    Mutant(
+        "put: an await after the descriptor is given up",
+        "_open_file.py",
+        "        traffic.descriptors -= 1\n        if traffic",
+        "        traffic.descriptors -= 1\n        await anyio.lowlevel.checkpoint()\n"
+        "        if traffic",
+    ),
+    Mutant(
+        "release: its end is told only if the handler has not raised",
+        "_open_file.py",
+        '            await self.run("release")\n        finally:\n            self.released()\n',
+        '            await self.run("release")\n'
+        "        except ZeroDivisionError:\n            raise\n"
+        "        self.released()\n",
+    ),
+    Mutant(
+        "release: the closing bit is not set",
+        "_open_file.py",
+        "        self._flags |= _CLOSING\n",
+        "        pass\n",
+    ),
+    Mutant(
+        "remover: a release that raises stops the others",
+        "_removal.py",
+        "            await file.run_release()\n        except Exception as exc:",
+        "            await file.run_release()\n        except ZeroDivisionError as exc:",
+    ),
+    Mutant(
+        "wait: looks at the condition only once",
+        "_open_file.py",
+        "        while not condition():\n",
+        "        if not condition():\n",
+    ),
+    Mutant(
+        "wait: cancelled, it stays in the queue",
+        "_wait.py",
+        "            queue.remove(self.event)\n",
+        "            pass\n",
+    ),
+    Mutant(
+        "module: a reference given up is not dropped",
+        "_module.py",
+        "        self._refcnt -= 1\n",
+        "        pass\n",
+    ),
 )
 
 

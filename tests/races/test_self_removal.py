@@ -152,6 +152,7 @@ class TestD1:
             through_a_shield,
         ],
     )
+    @pytest.mark.usefixtures("looks")
     @pytest.mark.parametrize("uvloop", [False, True])
     def test_through_tasks_of_asyncio(self, way: Way, *, uvloop: bool) -> None:
         """

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from anyio.lowlevel import checkpoint
+
 from ._play import everyone, exhaust
 
 if TYPE_CHECKING:
@@ -40,6 +42,26 @@ async def three_files_and_remove(p: Play) -> None:
     p.start("remover", p.remove, entry)
 
 
+async def close_and_reuse_the_number(p: Play) -> None:
+    entry = p.create("x", "release")
+    file = await p.open(entry)
+    closed: list[bool] = []
+
+    async def close() -> None:
+        await checkpoint()
+        closed.append(True)
+        await file.aclose()
+
+    async def reuse() -> None:
+        await p.remove(entry)
+        new = p.create("yy", "", "read")
+        assert closed or new.ino != entry.ino, "the number of an open file was given away (I33)"
+        p.create("zzz", "", "read")
+
+    p.start("closer", close)
+    p.start("remover", reuse)
+
+
 @everyone("closer", "remover")
 def test_one_of_them_releases_and_the_other_waits(backend: str, victim: str) -> None:
     """
@@ -73,3 +95,11 @@ def test_releases_that_wait_for_nothing(backend: str, victim: str) -> None:
     The same with a release handler that is a plain function.
     """
     assert "closer ok, remover ok" in exhaust(three_files_and_remove, backend, victim)
+
+
+@everyone("closer")
+def test_a_number_is_free_after_the_last_close(backend: str, victim: str) -> None:
+    """
+    The number of what is gone is given to something new once, and not while a file is open (I33).
+    """
+    assert "closer ok, remover ok" in exhaust(close_and_reuse_the_number, backend, victim)

@@ -16,6 +16,7 @@ from tests.mutants import MUTANTS, ROOT, Mutant
 from ._play import BACKENDS, FastPlay, KernelPlay, Play, run
 from .test_close_vs_remove import (
     close_and_remove,
+    close_and_reuse_the_number,
     read_close_and_remove,
     three_files_and_remove,
 )
@@ -36,15 +37,22 @@ from .test_read_vs_remove import (
     read_all_and_remove,
     read_and_remove,
     three_reads_and_close,
+    two_reads_after_a_pread,
     two_reads_and_remove,
 )
+from .test_readdir_vs_remove import two_listers
 from .test_release_vs_rmmod import close_and_forgetful_rmmod, close_and_rmmod
 from .test_reload_vs_read import read_all_and_reload
 from .test_remove_vs_remove import four_removes, two_removes
 from .test_seq_vs_remove import iterate_and_remove, three_sessions
 from .test_subtree_vs_child import read_below_a_subtree, subtree_and_child
 from .test_use_vs_rundown import uses_and_rundown, uses_and_two_rundowns
-from .test_wake_vs_remove import two_wait_and_wake, wait_and_remove
+from .test_wake_vs_remove import (
+    poll_and_wake,
+    two_wait_and_wake,
+    wait_and_remove,
+    wait_and_wake_twice,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -133,6 +141,18 @@ HUNTS = (
     Hunt("grace: nobody is cancelled when it has ended", killable_call_and_remove),
     Hunt("grace: when it has ended, the entry lives again", stubborn_call_and_remove),
     Hunt("grace: cuts releases short, too", long_release_and_remove),
+    # What is seldom done.
+    Hunt("call: an await between the check and the increment", preads_and_remove),
+    Hunt("call: counted for ever among those that use no position", two_reads_after_a_pread),
+    Hunt("poll: is not among those who are woken", poll_and_wake),
+    Hunt("poll: queues only after it has asked", poll_and_wake),
+    Hunt("dup: does not hold the file", two_descriptors),
+    Hunt("getdents: the position is read, an await, and written", two_listers),
+    Hunt("release: the closing bit is not set", close_and_remove),
+    Hunt("wait: looks at the condition only once", wait_and_wake_twice),
+    Hunt("wait: cancelled, it stays in the queue", wait_and_wake_twice, "reader"),
+    Hunt("number: given back with files still open", close_and_reuse_the_number),
+    Hunt("number: a file that outlives its release does not hold it", close_and_reuse_the_number),
     # Quick ways.
     Hunt("close: a quick one forgets that calls are inside", close_under_a_read, "", FastPlay),
     Hunt("close: a quick one is not seen by the entry", three_files_and_remove, "", FastPlay),

@@ -36,6 +36,20 @@ async def three_reads_and_close(p: Play) -> None:
     p.start("closer", file.aclose)
 
 
+async def two_reads_after_a_pread(p: Play) -> None:
+    file = await p.open(p.create("x", "read", "release"))
+    p.close_later(file.dup())  # or what is rare about the file would be forgotten
+    await file.pread(1, 0)
+    found: list[bytes] = []
+
+    async def read() -> None:
+        found.append(await file.read(3))
+        assert found in ([b"012"], [b"012", b"345"]), "both have read the same (I26)"
+
+    p.start("first", read)
+    p.start("second", read)
+
+
 async def preads_and_remove(p: Play) -> None:
     entry = p.create("x", "read", "release")
     file = await p.open(entry)
@@ -110,3 +124,11 @@ def test_reads_side_by_side(backend: str, victim: str) -> None:
     seen = exhaust(preads_and_remove, backend, victim)
     for first, second in (("ok", "ok"), ("ok", "EIO"), ("EIO", "ok"), ("EIO", "EIO")):
         assert f"first {first}, remover ok, second {second}" in seen
+
+
+@everyone("first")
+def test_who_shares_a_position_never_reads_the_same(backend: str, victim: str) -> None:
+    """
+    One read at a time, whoever was inside before beside the position.
+    """
+    assert "first ok, second ok" in exhaust(two_reads_after_a_pread, backend, victim)

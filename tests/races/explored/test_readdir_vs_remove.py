@@ -20,6 +20,20 @@ async def listing(directory: ProcFile, count: int) -> list[str]:
     return found
 
 
+async def two_listers(p: Play) -> None:
+    parent = p.mkdir("d")
+    p.create("a", "", "read", parent=parent)
+    directory = await p.open("d", os.O_RDONLY | os.O_DIRECTORY)
+    found: list[str] = []
+
+    async def list_it() -> None:
+        found.extend(await listing(directory, 1))
+        assert len(set(found)) == len(found), "a name was told twice (I30)"
+
+    p.start("first", list_it)
+    p.start("second", list_it)
+
+
 async def list_and_remove(p: Play) -> None:
     parent = p.mkdir("d")
     a, b, _ = (p.create(name, "", "read", parent=parent) for name in "abc")
@@ -91,3 +105,11 @@ def test_a_name_may_come_and_go(backend: str, victim: str) -> None:
     What comes before the position may repeat a name, and hides none.
     """
     assert "lister ok, maker ok" in exhaust(list_and_create, backend, victim)
+
+
+@everyone("first")
+def test_two_who_share_a_position_share_the_names(backend: str, victim: str) -> None:
+    """
+    Each name is told to one of those who list by one descriptor.
+    """
+    assert "first ok, second ok" in exhaust(two_listers, backend, victim)

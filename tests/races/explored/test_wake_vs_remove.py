@@ -62,6 +62,51 @@ async def wait_and_remove(p: Play) -> None:
     p.start("remover", p.remove, entry)
 
 
+async def poll_and_wake(p: Play) -> None:
+    queue = p.package.WaitQueue()
+    ready: list[bool] = []
+
+    async def poll(file: File) -> int:
+        file.poll_wait(queue)
+        answer = select.POLLIN if ready else 0
+        await checkpoint()  # a wake-up that comes now has to be noticed
+        return answer
+
+    async def wake() -> None:
+        await checkpoint()
+        ready.append(True)
+        queue.wake_up()
+
+    entry = p.know(p.proc.create("x", p.package.ProcOps(poll=poll)))
+    file = await p.open(entry)
+    p.start("poller", file.poll, select.POLLIN, None)
+    p.start("waker", wake)
+
+
+async def wait_and_wake_twice(p: Play) -> None:
+    queue = p.package.WaitQueue()
+    ready: list[bool] = []
+
+    async def read(file: File, size: int, pos: int) -> bytes:
+        try:
+            await file.wait_event(queue, lambda: ready)
+        finally:
+            assert not len(queue), "who waits no more is in the queue"
+        assert ready, "woken for something else, and took it for this"
+        return b"ready"
+
+    async def wake() -> None:
+        queue.wake_up()
+        await checkpoint()
+        ready.append(True)
+        queue.wake_up()
+
+    entry = p.know(p.proc.create("x", p.package.ProcOps(read=read)))
+    file = await p.open(entry)
+    p.start("reader", file.read, 5)
+    p.start("waker", wake)
+
+
 async def poll_wake_and_remove(p: Play) -> None:
     queue = p.package.WaitQueue()
     ready: list[bool] = []
@@ -117,3 +162,19 @@ def test_a_poll_that_sleeps_is_woken_by_either(backend: str, victim: str) -> Non
     """
     seen = exhaust(poll_wake_and_remove, backend, victim)
     assert "poller ok, remover ok, waker ok" in seen
+
+
+@everyone("poller")
+def test_a_poll_sees_what_comes_while_it_goes_to_sleep(backend: str, victim: str) -> None:
+    """
+    With no removal to wake it: it is in the queue before it looks.
+    """
+    assert "poller ok, waker ok" in exhaust(poll_and_wake, backend, victim)
+
+
+@everyone("reader")
+def test_a_wake_up_is_no_promise(backend: str, victim: str) -> None:
+    """
+    Who is woken looks again, and who is cancelled leaves the queue.
+    """
+    assert "reader ok, waker ok" in exhaust(wait_and_wake_twice, backend, victim)

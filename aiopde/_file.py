@@ -14,7 +14,7 @@ from anyio.abc import AsyncResource
 from anyio.lowlevel import checkpoint
 
 from ._credentials import ROOT
-from ._errors import bad_file, error
+from ._errors import Unique, bad_file, error
 from ._open_file import CLOSED, DEFAULT_POLLMASK, MAX_RW_COUNT, File, check_size
 from ._trace import sinks
 from ._wait import Wakeup
@@ -37,7 +37,7 @@ _VFS_IOCTLS_OK: Final = frozenset({0x5451, 0x5450})
 _VFS_IOCTLS_EFAULT: Final = frozenset({1, 2, 0x541B, 0x5421, 0x5452, 0x5460})
 
 
-class ProcFile(AsyncResource):
+class ProcFile(Unique, AsyncResource):
     """
     An open file of the tree: what a file descriptor is to a process.
 
@@ -369,6 +369,9 @@ class ProcFile(AsyncResource):
         timeout: float | None = 0,  # noqa: ASYNC109
     ) -> int:
         file = self._live("poll")
+        if timeout is not None and not timeout >= 0:
+            msg = f"timeout is a number of seconds >= 0, or None for ever, not {timeout!r}"
+            raise ValueError(msg)
         if timeout == 0:
             return await file.poll_now(events)
         with anyio.move_on_after(timeout):

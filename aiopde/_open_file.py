@@ -6,12 +6,13 @@ import inspect
 import select
 from collections import deque
 from errno import EIO
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Final, cast, final
 
 import anyio
 
 from ._entry import KillableEntry
-from ._errors import EntryRemovedError, HandlerError, bad_file, error
+from ._errors import EntryRemovedError, HandlerError, Unique, bad_file, error
 from ._trace import emit, logger, sinks
 from ._usecount import BIAS
 from ._wait import Wakeup, poll_table
@@ -68,7 +69,7 @@ class Traffic:
         self.shared: int = 0
 
 
-class File:
+class File(Unique):
     """
     An open file, as its handlers see it: ``struct file``.
 
@@ -191,15 +192,20 @@ class File:
         Raises:
             EntryRemovedError: ``EIO``: removal began, and the condition is not true. Let it
                 through, and the caller gets it.
+            TypeError: *condition* is a coroutine function, whose coroutines all count as true.
 
         Linux: ``wait_event_interruptible``; there, nobody wakes such a handler at removal.
         """
-        while not condition():
+        while not (met := condition()):
             if self.entry.removing:
                 raise refuse("wait", self.entry)
             with Wakeup(self.entry) as wakeup:
                 wakeup.add(queue)
                 await wakeup.event.wait()
+        if isinstance(met, CoroutineType):
+            met.close()
+            msg = f"condition is a plain function, no coroutine function, not {condition!r:.60}"
+            raise TypeError(msg)
 
     def poll_wait(self, queue: WaitQueue) -> None:
         """

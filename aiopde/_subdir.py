@@ -52,7 +52,7 @@ class Children:
 
     def add(self, entry: ProcDirEntry) -> None:
         """Add an entry whose name is not there."""
-        name, last = entry.name, self._last
+        name, last = entry._name, self._last
         if last is not None:
             longer = len(name) - len(last)
             if (longer > 0 or (longer == 0 and name > last)) and name.isascii():

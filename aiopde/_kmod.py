@@ -45,8 +45,9 @@ def depends(*names: str) -> Callable[[_Main], _Main]:
     Linux: the ``depends`` field of modinfo, which is what a module's unresolved symbols come to.
     """
 
-    given: tuple[object, ...] = names
-    if not names or not all(name and isinstance(name, str) for name in given):
+    if not names or not all(
+        name and isinstance(name, str) for name in cast("tuple[object, ...]", names)
+    ):
         msg = f"depends() wants names of modules, as @depends('bus'), not {names!r:.60}"
         raise TypeError(msg)
 

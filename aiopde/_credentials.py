@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, final
+from typing import Any, Final, final
 
 MAY_EXEC: Final = 1
 MAY_WRITE: Final = 2
@@ -26,6 +26,12 @@ class Credentials:
     gid: int = 0
     groups: frozenset[int] = frozenset()
 
+    def __post_init__(self) -> None:
+        _check_id("uid", self.uid)
+        _check_id("gid", self.gid)
+        # Any iterable of them will do.
+        object.__setattr__(self, "groups", frozenset(self.groups))
+
     def in_group(self, gid: int) -> bool:
         """Tell whether *gid* is one of this identity's groups."""
         return gid == self.gid or gid in self.groups
@@ -45,6 +51,14 @@ class Credentials:
         elif self.in_group(gid):
             mode >>= 3
         return mode & mask == mask
+
+
+def _check_id(name: str, number: Any) -> None:
+    msg = f"{name} is a number >= 0, as os.getuid() returns it, not {number!r}"
+    if not isinstance(number, int):
+        raise TypeError(msg)
+    if number < 0:
+        raise ValueError(msg)
 
 
 ROOT: Final = Credentials()

@@ -118,7 +118,7 @@ class ProcDirEntry(Rundown, AsyncResource):
         data: Any = None,
         fast_acquire: bool = False,
     ) -> None:
-        self.name = name
+        self._name = name
         self._in_use = 0
         if parent is None:
             self.parent: ProcDirEntry = self
@@ -297,7 +297,7 @@ class ProcDirEntry(Rundown, AsyncResource):
 
     def as_dirent(self) -> DirEntry:
         """Return the line this entry has in a listing."""
-        return DirEntry(self.name, self.type, self.ino)
+        return DirEntry(self._name, self.type, self.ino)
 
     @property
     def in_use(self) -> int:

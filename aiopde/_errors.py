@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from errno import EBADF, EINVAL, EIO, ENOENT, ENOTTY
-from typing import Final, Self, cast, final
+from typing import Final, NoReturn, Self, cast, final
 
 # What the proc_reg_* functions of fs/proc/inode.c answer once removal has begun.
 # Callers written for /proc already handle these, so they are kept to the letter.
@@ -63,6 +63,17 @@ class HandlerError(OSError):
 
     def __reduce__(self) -> tuple[type[HandlerError], tuple[str, str, str]]:
         return HandlerError, (self.call, self.filename, self.strerror or "")
+
+
+class Unique:
+    """What is counted where it is: of a copy nobody would know, and a removal not wait for it."""
+
+    __slots__ = ()
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse ``copy.copy``, ``copy.deepcopy`` and ``pickle``, which all come by here."""
+        msg = f"{self!r} cannot be copied or pickled: pass it on as it is, or what you need of it"
+        raise TypeError(msg)
 
 
 def error(errno: int, path: str, why: str = "") -> OSError:

@@ -14,7 +14,7 @@ from anyio.abc import AsyncResource
 
 from . import _read_write
 from ._credentials import ROOT
-from ._errors import bad_file, error
+from ._errors import Unique, bad_file, error
 from ._flags import readable, writable
 from ._ioctl import run_ioctl
 from ._mapping import Mapping
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 _ProcFile = TypeVar("_ProcFile", bound="ProcFile")
 
 
-class ProcFile(AsyncResource):
+class ProcFile(Unique, AsyncResource):
     """
     An open file of the tree: what a file descriptor is to a process.
 
@@ -215,6 +215,9 @@ class ProcFile(AsyncResource):
         timeout: float | None = 0,  # noqa: ASYNC109
     ) -> int:
         file = self._live("poll")
+        if timeout is not None and not timeout >= 0:
+            msg = f"timeout is a number of seconds >= 0, or None for ever, not {timeout!r}"
+            raise ValueError(msg)
         if timeout == 0:
             return await file.poll_now(events)
         with anyio.move_on_after(timeout):

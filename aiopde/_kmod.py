@@ -39,8 +39,17 @@ def depends(*names: str) -> Callable[[_Main], _Main]:
         @depends("bus")
         async def driver(kernel): ...
 
+    Raises:
+        TypeError: It is used without names, as ``@depends``; or they are no names.
+
     Linux: the ``depends`` field of modinfo, which is what a module's unresolved symbols come to.
     """
+
+    if not names or not all(
+        name and isinstance(name, str) for name in cast("tuple[object, ...]", names)
+    ):
+        msg = f"depends() wants names of modules, as @depends('bus'), not {names!r:.60}"
+        raise TypeError(msg)
 
     def note(main: _Main) -> _Main:
         cast("Any", main).depends = names
@@ -219,8 +228,8 @@ def _check_main(main: Any) -> ModuleMain:
     raise TypeError(msg)
 
 
-def _check_name(name: str, program: object) -> str:
-    if not name:
+def _check_name(name: Any, program: object) -> str:
+    if not isinstance(name, str) or not name:
         msg = f"{program!r:.60} has no name of its own: pass one, insmod(program, 'name')"
         raise TypeError(msg)
     if name.split() != [name]:

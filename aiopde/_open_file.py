@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import select
 from collections import deque
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Final, cast, final
 
 import anyio
 
-from ._errors import EntryRemovedError, bad_file, error
+from ._errors import EntryRemovedError, Unique, bad_file, error
 from ._invoke import nonsense, run
 from ._trace import emit, logger, sinks
 from ._traffic import Traffic, Waiter
@@ -34,7 +35,7 @@ _ALONE: Final = BIAS + 1
 _ALWAYS_POLLED: Final = select.POLLERR | select.POLLHUP
 
 
-class File:
+class File(Unique):
     """
     An open file, as its handlers see it: ``struct file``.
 
@@ -157,15 +158,20 @@ class File:
         Raises:
             EntryRemovedError: ``EIO``: removal began, and the condition is not true. Let it
                 through, and the caller gets it.
+            TypeError: *condition* is a coroutine function, whose coroutines all count as true.
 
         Linux: ``wait_event_interruptible``; there, nobody wakes such a handler at removal.
         """
-        while not condition():
+        while not (met := condition()):
             if self.entry.removing:
                 raise refuse("wait", self.entry)
             with Wakeup(self.entry) as wakeup:
                 wakeup.add(queue)
                 await wakeup.event.wait()
+        if isinstance(met, CoroutineType):
+            met.close()
+            msg = f"condition is a plain function, no coroutine function, not {condition!r:.60}"
+            raise TypeError(msg)
 
     def poll_wait(self, queue: WaitQueue) -> None:
         """

@@ -52,7 +52,7 @@ class Children:
 
     def add(self, entry: ProcDirEntry) -> None:
         """Add an entry whose name is not there."""
-        name, last = entry.name, self._last
+        name, last = entry._name, self._last
         if last is not None:
             longer = len(name) - len(last)
             if (longer > 0 or (longer == 0 and name > last)) and name.isascii():
@@ -64,8 +64,8 @@ class Children:
 
     def take(self, entry: ProcDirEntry) -> None:
         """Take an entry away that is there."""
-        del self.by_name[entry.name]
-        if self._descending and self._descending[-1] == entry.name:
+        del self.by_name[entry._name]
+        if self._descending and self._descending[-1] == entry._name:
             self._descending.pop()
         else:
             self._descending = None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, Self
 import anyio
 from anyio.lowlevel import checkpoint
 
-from ._errors import EntryRemovedError
+from ._errors import EntryRemovedError, Unique
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -27,7 +27,7 @@ class UseCountStatistics:
     """Whether removal has begun, so that no further call is let in."""
 
 
-class Rundown:
+class Rundown(Unique):
     """
     What calls may be inside of, and what then can be run down: the kernel's integer.
 
@@ -42,9 +42,9 @@ class Rundown:
     """
 
     # What an entry keeps elsewhere, since there may be a million of them, has no slot here.
-    __slots__ = ("_in_use", "name")
+    __slots__ = ("_in_use", "_name")
 
-    name: str
+    _name: str
     _in_use: int
 
     # Made by kill(), and only when somebody is inside: an Event costs more than a removal.
@@ -54,6 +54,11 @@ class Rundown:
 
         @property
         def fast_acquire(self) -> bool: ...
+
+    @property
+    def name(self) -> str:
+        """What is guarded. An entry's cannot be changed: its tree finds it by that."""
+        return self._name
 
     @property
     def in_use(self) -> int:
@@ -165,10 +170,19 @@ class UseCount(Rundown):
     __slots__ = ("_completion", "_fast_acquire")
 
     def __init__(self, name: str = "", *, fast_acquire: bool = False) -> None:
-        self.name = name
+        self._name = name
         self._fast_acquire = fast_acquire
         self._in_use = 0
         self._completion = None
+
+    @property
+    def name(self) -> str:
+        """What is guarded, for messages; it may be changed."""
+        return self._name
+
+    @name.setter
+    def name(self, name: str) -> None:
+        self._name = name
 
     @property
     def fast_acquire(self) -> bool:

@@ -1,6 +1,7 @@
 """Credentials: which of the mode bits count for whom."""
 
 import dataclasses
+from typing import Any
 
 import pytest
 from hypothesis import given, strategies as st
@@ -33,6 +34,25 @@ class TestIdentity:
         assert hash(Credentials(7, 1)) == hash(stranger)
         with pytest.raises(dataclasses.FrozenInstanceError):
             stranger.uid = 0  # type: ignore[misc]
+
+    def test_any_iterable_of_groups_will_do(self) -> None:
+        """
+        Groups may come as os.getgroups() returns them; they stay hashable.
+        """
+        made = Credentials(7, 1, groups=[2, GROUP])  # type: ignore[arg-type]
+        assert made == also_member
+        assert hash(made) == hash(also_member)
+
+    @pytest.mark.parametrize("name", ["uid", "gid"])
+    @pytest.mark.parametrize(
+        ("given_", "error"), [("root", TypeError), (None, TypeError), (-1, ValueError)]
+    )
+    def test_an_id_is_a_number(self, name: str, given_: Any, error: type[Exception]) -> None:
+        """
+        A user's name is no id, and what never fits any file would refuse all without a word.
+        """
+        with pytest.raises(error, match=rf"^{name} is a number >= 0, .* not {given_!r}$"):
+            Credentials(**{name: given_})
 
     def test_groups(self) -> None:
         """

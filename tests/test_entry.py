@@ -1,15 +1,30 @@
 """One node of the tree: its attributes, its inode number, its use count, its place."""
 
+from __future__ import annotations
+
+import copy
 import dataclasses
+import pickle
 import stat
-from errno import EINVAL
+from errno import EINVAL, EPERM
+from typing import TYPE_CHECKING
 
 import pytest
 from anyio import Event, create_task_group
 from anyio.abc import AsyncResource
 
-from aiopde import Credentials, EntryStatistics, ProcFS, ProcOps, UseCountStatistics
+from aiopde import (
+    Credentials,
+    EntryStatistics,
+    ProcFS,
+    ProcOps,
+    UseCount,
+    UseCountStatistics,
+)
 from tests.helpers import Handlers, all_blocked, refused, start, state, unchanged
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 OWNER, GROUP = 1000, 100
 owner = Credentials(uid=OWNER, gid=1, groups=frozenset({GROUP}))
@@ -44,6 +59,32 @@ class TestWhatItIs:
             assert (entry.name, entry.path) == ("x", "/run/proc/driver/x")
             assert entry.parent is directory
             assert directory.parent is proc.root
+
+    async def test_the_name_stays(self) -> None:
+        """
+        A name cannot be set: its tree would not find the entry any more, nor ever end.
+        """
+        async with ProcFS() as proc:
+            entry = proc.create("x", ProcOps())
+            with pytest.raises(AttributeError):
+                entry.name = "y"  # type: ignore[misc]
+            await entry.remove()
+            assert proc.listdir() == []
+
+    @pytest.mark.parametrize("copying", [copy.copy, copy.deepcopy, pickle.dumps])
+    async def test_nothing_that_is_counted_can_be_copied(
+        self, copying: Callable[[object], object]
+    ) -> None:
+        """
+        A copy of an entry, a file or a guard would have a count of its own, which nobody waits for.
+        """
+        async with ProcFS() as proc:
+            entry = proc.create("x", ProcOps())
+            async with await proc.open("x") as file:
+                for each in (entry, file, file.file, UseCount("pool")):
+                    with pytest.raises(TypeError, match=r"^<.*> cannot be copied or pickled: "):
+                        copying(each)
+            assert entry.statistics().open_files == 0
 
     async def test_the_root(self) -> None:
         """

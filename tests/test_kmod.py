@@ -259,6 +259,21 @@ class TestFile:
 class TestText:
     """What counts as a module's own code."""
 
+    @pytest.mark.parametrize("names", [(), ("",), (5,), (Source,)])
+    def test_depends_on_nothing_is_refused(self, names: tuple[Any, ...]) -> None:
+        """
+        ``@depends`` without names, or with the function for one, would replace the module.
+        """
+        with pytest.raises(TypeError, match=r"^depends\(\) wants names of modules, as @depends"):
+            depends(*names)
+
+    def test_a_name_is_a_str(self) -> None:
+        """
+        What is no str is no name.
+        """
+        with pytest.raises(TypeError, match=r"pass one, insmod\(program, 'name'\)$"):
+            Source(driver, 5)  # type: ignore[arg-type]
+
     def test_depends(self) -> None:
         """
         A main function says what it depends on; by default, nothing.

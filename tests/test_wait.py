@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import select
 from contextlib import asynccontextmanager
 from errno import EIO
@@ -127,6 +128,18 @@ class TestWaitEvent:
                 scope.cancel()
                 await file.file.wait_event(WaitQueue(), lambda: True)
             assert not scope.cancelled_caught
+
+    async def test_an_async_condition_is_refused(self) -> None:
+        """
+        A coroutine is always true: who passes an async function would never wait.
+        """
+
+        async def condition() -> bool:
+            return False
+
+        async with opened(Mailbox()) as file:
+            with pytest.raises(TypeError, match=r"condition is a plain function, .*condition"):
+                await file.file.wait_event(WaitQueue(), condition)
 
     async def test_waits_until_the_condition_is_true(self) -> None:
         """
@@ -334,6 +347,15 @@ class TestRemoved:
 
 
 class TestPollThatDoesNotWait:
+    @pytest.mark.parametrize("seconds", [-1, math.nan])
+    async def test_no_time_is_refused(self, seconds: float) -> None:
+        """
+        -1 is for ever in poll(2) and None is here: taken for 0 it would never wait.
+        """
+        async with opened(Mailbox()) as file:
+            with pytest.raises(ValueError, match=rf"or None for ever, not {seconds}$"):
+                await file.poll(timeout=seconds)
+
     async def test_asks_once(self) -> None:
         """
         Without a timeout poll() tells what is ready now, be it nothing.

@@ -98,6 +98,20 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
 
+class _BelongsBehind(argparse.Action):
+    """Refuses an option of the commands that stands before them, where it would be misread."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: object,
+        option_string: str | None = None,
+    ) -> NoReturn:
+        """Say where it belongs."""
+        parser.error(f"{option_string} belongs behind the command: aiopde COMMAND {option_string}")
+
+
 def make_parser() -> Parser:
     """Describe every command and its options."""
     parser = Parser(
@@ -105,6 +119,14 @@ def make_parser() -> Parser:
         description="Linux procfs entries for async Python, removed while they are in use.",
         epilog="Begin with 'aiopde run': it shows something, and says what to type next.",
         allow_abbrev=False,
+    )
+    options = ("--control", "--json", "--backend")
+    parser.add_argument(
+        *options,
+        action=_BelongsBehind,
+        nargs="?",
+        default=argparse.SUPPRESS,
+        help=argparse.SUPPRESS,
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_run(commands)

@@ -33,6 +33,10 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     "mount on nothing": (["mount", ""], "must be a path"),
     "no shell": (["completion"], "SHELL"),
     "no such shell": (["completion", "csh"], "csh"),
+    "json before the command": (["--json", "lsmod"], "--json belongs behind the command"),
+    "a socket before the command": (["--control", "x", "ls"], "aiopde COMMAND --control"),
+    "a socket before it, with =": (["--control=x", "ls"], "--control belongs behind"),
+    "a loop before the command": (["--backend", "trio", "race"], "--backend belongs behind"),
     "abbreviated option": (["race", "--read", "3"], "--read"),
 }
 

@@ -149,7 +149,8 @@ class Programs:
         """Find a program; ``ENOENT`` if there is none."""
         if name in self._modules:
             return Source(self._modules[name], name)
-        for folder in self._folders:
+        # A name, and no way out of the folders.
+        for folder in () if os.sep in name else self._folders:
             path = os.path.join(folder, f"{name}.py")
             if os.path.isfile(path):
                 return Source(path, name)

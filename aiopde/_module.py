@@ -131,8 +131,8 @@ class Module:
         # When it was asked to, by the loop's clock.
         self.unload_began: float | None = None
         self.context: Context | None = None
-        self.failure: Exception | None = None
-        self.errors: list[Exception] = []
+        self.failure: Exception | SystemExit | None = None
+        self.errors: list[Exception | SystemExit] = []
         self.entries: dict[ProcDirEntry, None] = {}
         # Whether it was logged that its unload takes long.
         self.reported = False

@@ -172,14 +172,14 @@ class Modules:
         try:
             await Stepped(module, self._load(module, probe=probe))
             self._go_live(module)
-        except Exception as exc:
+        except (Exception, SystemExit) as exc:  # what an exit() means, who loads it says
             if module.init_scope.cancel_called:  # so who wanted it may be gone
                 logger.warning("the init of %r failed when cancelled", module.name, exc_info=exc)
             self._fail(module, exc)
             return False
         return True
 
-    def _fail(self, module: Module, exc: Exception) -> None:
+    def _fail(self, module: Module, exc: Exception | SystemExit) -> None:
         module.failure = exc
         module.state = ModuleState.GOING
         module.settled.set()
@@ -241,7 +241,7 @@ class Modules:
                 module.adopt_context()
             try:
                 await exit_.__aexit__(None, None, None)
-            except Exception as exc:  # an unload does not stop half-way
+            except (Exception, SystemExit) as exc:  # an unload does not stop half-way
                 module.errors.append(exc)
 
     async def _sweep(self, module: Module) -> None:
@@ -271,7 +271,9 @@ class Modules:
             users = ", ".join(user.name for user in module.used_by)
             raise error(EWOULDBLOCK, name, f"in use by {users}")
         if module.state is not ModuleState.LIVE or module.replaced_by is not None:
-            raise error(EBUSY, name, f"the module is {module.state.value.lower()}, or reloading")
+            state = module.state.value.lower()
+            why = f"the module is {state}, or reloading: to wait for it, find_module() it first"
+            raise error(EBUSY, name, why)
         if module.permanent and not force:
             raise error(EBUSY, name, "it has an init and no exit: force it, with os.O_TRUNC")
         self._refuse_references(module, force=force)
@@ -297,7 +299,7 @@ class Modules:
         if module.errors:
             self._failed.remove(module)
             msg = f"the module {module.name!r} is unloaded, and some of its code failed"
-            raise ExceptionGroup(msg, module.errors)
+            raise BaseExceptionGroup(msg, module.errors)
 
     async def _wait_gone(self, module: Module, grace: float | None) -> None:
         watch = UnloadWatch(
@@ -341,7 +343,7 @@ class Modules:
             if isinstance(exc, Exception):
                 errors.insert(0, exc)
             msg = "code of modules failed, and nobody awaited their end"
-            raise ExceptionGroup(msg, errors)
+            raise BaseExceptionGroup(msg, errors)
 
 
 def _context_manager(result: Any) -> Any:

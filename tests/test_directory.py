@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from errno import EBADF, EINVAL, EISDIR, ENODEV, ENOENT, ENOTDIR, ENOTTY
+from errno import EBADF, EFAULT, EINVAL, EISDIR, ENODEV, ENOENT, ENOTDIR, ENOTTY
 from typing import Any
 
 import pytest
@@ -117,6 +117,9 @@ class TestDirectory:
             ("pwrite", [b"", 0], EBADF),
             ("mmap", [1], ENODEV),
             ("ioctl", [3], ENOTTY),
+            ("ioctl", [1], ENOTTY),  # FIBMAP and FIONREAD are for regular files
+            ("ioctl", [0x541B], ENOTTY),
+            ("ioctl", [0x5460], EFAULT),
             ("compat_ioctl", [3], ENOTTY),
             ("lseek", [-1], EINVAL),
             ("lseek", [0, os.SEEK_DATA], EINVAL),

@@ -6,7 +6,7 @@ import copy
 import dataclasses
 import pickle
 import stat
-from errno import EINVAL, EPERM
+from errno import EINVAL
 from typing import TYPE_CHECKING
 
 import pytest

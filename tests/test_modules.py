@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from errno import EBUSY, EEXIST, ELOOP, ENOENT, ENOMEM, EWOULDBLOCK
@@ -50,6 +51,46 @@ class TestInsmod:
             assert [info.permanent for info in kernel.lsmod()] == [False] * 3
             await kernel.rmmod("Manager")
         assert log == ["enter", "exit (None, None, None)"]
+
+    async def test_a_module_that_exits_at_once(self, tmp_path: Path) -> None:
+        """
+        What calls exit() while it loads is not loaded; what that means, who loads it decides.
+        """
+        (tmp_path / "quits.py").write_text("raise SystemExit('no config')\n")
+
+        async def stops(kernel: Kernel) -> AsyncGenerator[None]:
+            kernel.proc.create("x", ProcOps())
+            if kernel.proc.listdir():
+                sys.exit("no licence")
+            yield
+
+        async with Kernel(module_path=[tmp_path]) as kernel:
+            with pytest.raises(SystemExit, match="no config"):
+                await kernel.modprobe("quits")
+            with pytest.raises(SystemExit, match="no licence"):
+                await kernel.insmod(stops)
+            assert (lines(kernel), kernel.proc.listdir()) == ([], ["modules"])
+            await kernel.insmod(pdemod)
+
+    async def test_a_module_that_exits_in_its_exit(self) -> None:
+        """
+        An exit() there does not stop the unload half-way; whoever unloads is told of it.
+        """
+
+        async def stops(kernel: Kernel) -> AsyncGenerator[None]:
+            kernel.proc.create("x", ProcOps())
+            yield
+            sys.exit("enough")
+
+        async with Kernel() as kernel:
+            await kernel.insmod(stops)
+            with (
+                pytest.warns(ResourceWarning, match="/proc/x"),
+                pytest.raises(BaseExceptionGroup) as caught,
+            ):
+                await kernel.rmmod("stops")
+            assert caught.group_contains(SystemExit, match="enough")
+            assert (lines(kernel), kernel.proc.listdir()) == ([], ["modules"])
 
     async def test_other_results(self) -> None:
         """
@@ -393,6 +434,17 @@ class TestModprobe:
         async with Kernel(module_path=[tmp_path / "empty", tmp_path]) as kernel:
             module = await kernel.modprobe("disk", text="some")
             assert module.exports == "some"
+
+    async def test_does_not_leave_the_folders(self, tmp_path: Path) -> None:
+        """
+        A name is no path: what lies beside the folders is not loaded by it.
+        """
+        (tmp_path / "beside.py").write_text("async def module_main(kernel):\n    yield\n")
+        (tmp_path / "modules").mkdir()
+        async with Kernel(module_path=[tmp_path / "modules"]) as kernel:
+            for name in ("../beside", str(tmp_path / "beside")):
+                with refused(ENOENT):
+                    await kernel.modprobe(name)
 
     def test_one_folder_is_no_list(self, tmp_path: Path) -> None:
         """

@@ -49,6 +49,11 @@ class Machine:
         self.now = 0.0
         """The scenario's own clock, in milliseconds. It goes on when nothing else can."""
 
+    def descriptor_of(self, file: File) -> ProcFile | None:
+        """Find a descriptor of an open file, in whatever process; None if all are closed."""
+        tables = (actor.process.files for actor in self.actors.values())
+        return next((fd for table in tables for fd in table.values() if fd.file is file), None)
+
     def advance(self, milliseconds: float) -> None:
         """Let time pass, and wake who has slept long enough."""
         self.now += milliseconds

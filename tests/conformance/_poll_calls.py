@@ -13,7 +13,9 @@ from ._kernel import POLL_TABLE, Waiter
 from ._words import Result, name_mask, number, poll_mask
 
 if TYPE_CHECKING:
-    from aiopde import ProcFile
+    from aiopde import File, ProcFile
+
+    from ._calls import Machine
 
 _READ: Final = (
     select_module.POLLRDNORM
@@ -97,15 +99,21 @@ async def select(call: Caller, args: Args) -> Result:
 
 
 class Epoll:
-    """Files to be told of; each is asked only once its queue was woken, and while it is ready."""
+    """
+    Open files to be told of; each is asked only once its queue was woken, and while it is ready.
 
-    def __init__(self) -> None:
-        self._items: dict[ProcFile, tuple[int, Waiter]] = {}
+    One stays as long as any descriptor of it does, in whatever process, and not only the one it
+    was added by.
+    """
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+        self._items: dict[ProcFile, tuple[File, int, Waiter]] = {}
 
     @property
     def waiters(self) -> list[Waiter]:
         """Whoever wakes one of these wakes the epoll."""
-        return [waiter for _, waiter in self._items.values()]
+        return [waiter for *_, waiter in self._items.values()]
 
     async def add(self, file: ProcFile, events: int) -> None:
         """Add a file, which is asked at once."""
@@ -114,13 +122,14 @@ class Epoll:
         if file in self._items:
             raise OSError(EEXIST, "it is there already")
         waiter = Waiter()
-        self._items[file] = events, waiter
+        self._items[file] = file.file, events, waiter
         waiter.woken = await _ask(file, events, waiter) != 0
 
     async def ready(self) -> int:
         """Return what is ready of the first file that is."""
-        for file, (events, waiter) in self._items.items():
-            if waiter.woken and not file.closed:
+        for inner, events, waiter in self._items.values():
+            file = self._machine.descriptor_of(inner) if waiter.woken else None
+            if file is not None:
                 revents = await _ask(file, events)
                 waiter.woken = revents != 0
                 if revents:
@@ -131,7 +140,7 @@ class Epoll:
 @system_call
 async def epoll_create(call: Caller, args: Args) -> Result:
     """Make an epoll."""
-    call.machine.epolls[args["ep"]] = Epoll()
+    call.machine.epolls[args["ep"]] = Epoll(call.machine)
     return {"ret": 0}
 
 

@@ -110,11 +110,17 @@ class Line:
             for variable, use in uses_of_variables(instructions, number).items():
                 loads.add(variable)
                 self.uses.setdefault(variable, []).append(use)
-                chain = _chain(instructions, number + 1)  # of the last, if it loads two
-                if chain.attributes:
-                    self.chains.setdefault(variable, []).append(chain)
-                else:
-                    self.bare.add(variable)
+            self._add_chain(instructions, number)
+
+    def _add_chain(self, instructions: list[dis.Instruction], number: int) -> None:
+        name = instructions[number].argval
+        *others, last = (name,) if isinstance(name, str) else name  # 3.13 loads two at once
+        self.bare.update(others)
+        chain = _chain(instructions, number + 1)
+        if chain.attributes:
+            self.chains.setdefault(last, []).append(chain)
+        else:
+            self.bare.add(last)
 
     def _loads(self, operation: str) -> set[str] | None:
         if operation in _CLOSURE_LOADS:
@@ -241,7 +247,7 @@ def _only_asks(code: CodeType, instructions: list[dis.Instruction], number: int)
     A hook sees that where it is ``self``, and in aiopde; else it may be a module or a queue.
     """
     load = instructions[number]
-    if not load.opname.startswith("LOAD_FAST"):
+    if not load.opname.startswith("LOAD_FAST") or not isinstance(load.argval, str):
         return False
     if load.argval != "self" and not code.co_filename.startswith(PACKAGE):
         return False

@@ -218,8 +218,8 @@ def _rest_of(code: CodeType, last: int) -> Line | None:
     lines = enumerate(_lines(code, instructions))
     numbers = [number for number, line in lines if line == here]
     left = [number for number in numbers if instructions[number].offset > last]
-    if any(instructions[number].opname == "JUMP_BACKWARD" for number in left):
-        left = numbers  # a loop in one line
+    if any(instructions[number].opname in ("JUMP_BACKWARD", "STORE_ATTR") for number in left):
+        left = numbers  # a loop in one line, or ``mod.x += await ...``: what mod is stands before
     rest = Line()
     for number in left:
         if not _only_asks(code, instructions, number):
@@ -355,24 +355,32 @@ if sys.version_info >= (3, 12):
             yield
             return
 
-        def see_line(code: CodeType, number: int) -> Any:
+        def see_line(code: CodeType, number: int, depth: int = 1) -> Any:
             line = lines_of(code).get(number) if is_programs_file(code.co_filename) else None
             if line is None:
                 return monitoring.DISABLE
             if tracker.accesses is not None:
-                look(tracker, sys._getframe(1), line)
+                look(tracker, sys._getframe(depth), line)
             return None
 
+        def see_start(code: CodeType, offset: int) -> Any:
+            return see_line(code, code.co_firstlineno, 2)
+
+        events = monitoring.events
+        # From 3.13 on, no line begins where a function is written on the line of its ``def``.
+        starts = events.PY_START if sys.version_info >= (3, 13) else 0
         monitoring.use_tool_id(tool, "aiopde.testing")
         tracker.look_on = look_on
         try:
-            monitoring.register_callback(tool, monitoring.events.LINE, see_line)
-            monitoring.set_events(tool, monitoring.events.LINE)
+            monitoring.register_callback(tool, events.LINE, see_line)
+            monitoring.register_callback(tool, events.PY_START, see_start)
+            monitoring.set_events(tool, events.LINE | starts)
             monitoring.restart_events()
             yield
         finally:
             monitoring.set_events(tool, 0)
-            monitoring.register_callback(tool, monitoring.events.LINE, None)
+            monitoring.register_callback(tool, events.LINE, None)
+            monitoring.register_callback(tool, events.PY_START, None)
             monitoring.free_tool_id(tool)
 
 else:  # pragma: no cover  coverage is measured on a newer Python; here it would take the place

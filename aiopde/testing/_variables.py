@@ -235,7 +235,9 @@ def _line_at(code: CodeType, offset: int) -> int | None:
 def look_on(tracker: Tracker, frame: FrameType) -> None:
     """Note what a line that waits is about to do when it goes on."""
     if is_programs_file(frame.f_code.co_filename):
+        accesses, tracker.accesses = tracker.accesses, None  # as below
         line = rest_of(frame.f_code, frame.f_lasti)
+        tracker.accesses = accesses
         if line is not None:
             look(tracker, frame, line)
 
@@ -356,10 +358,15 @@ if sys.version_info >= (3, 12):
             return
 
         def see_line(code: CodeType, number: int, depth: int = 1) -> Any:
-            line = lines_of(code).get(number) if is_programs_file(code.co_filename) else None
+            if not is_programs_file(code.co_filename):
+                return monitoring.DISABLE
+            # To read code makes named tuples, by lines that would be looked at themselves.
+            accesses, tracker.accesses = tracker.accesses, None
+            line = lines_of(code).get(number)
+            tracker.accesses = accesses
             if line is None:
                 return monitoring.DISABLE
-            if tracker.accesses is not None:
+            if accesses is not None:
                 look(tracker, sys._getframe(depth), line)
             return None
 

@@ -40,6 +40,9 @@ if TYPE_CHECKING:
 UNHOOKED: Final = "a SimpleNamespace made before the search; one made in it can be hooked"
 """A note."""
 
+IDS: Final = 1 << 32
+"""From here on a number may be an id(), which is another in each execution."""
+
 
 @final
 class Contents:
@@ -145,7 +148,7 @@ class Contents:
 
     def _part_name(self, part: object) -> Hashable:
         """Return the name of an element or key; None if it may be equal to something else."""
-        if type(part) is str or type(part) is int:
+        if type(part) is str or (type(part) is int and abs(part) < IDS):
             return part
         return self._names.of_new(part) if type(part).__eq__ is object.__eq__ else None
 

@@ -115,11 +115,17 @@ class Line:
             for variable, use in uses_of_variables(instructions, number).items():
                 loads.add(variable)
                 self.uses.setdefault(variable, []).append(use)
-                chain = _chain(instructions, number + 1)  # of the last, if it loads two
-                if chain.attributes:
-                    self.chains.setdefault(variable, []).append(chain)
-                else:
-                    self.bare.add(variable)
+            self._add_chain(instructions, number)
+
+    def _add_chain(self, instructions: list[dis.Instruction], number: int) -> None:
+        name = instructions[number].argval
+        *others, last = (name,) if isinstance(name, str) else name  # 3.13 loads two at once
+        self.bare.update(others)
+        chain = _chain(instructions, number + 1)
+        if chain.attributes:
+            self.chains.setdefault(last, []).append(chain)
+        else:
+            self.bare.add(last)
 
     def _loads(self, operation: str) -> set[str] | None:
         if operation in _CLOSURE_LOADS:
@@ -225,8 +231,8 @@ def _rest_of(code: CodeType, last: int) -> Line | None:
     lines = enumerate(_lines(code, instructions))
     numbers = [number for number, line in lines if line == here]
     left = [number for number in numbers if instructions[number].offset > last]
-    if any(instructions[number].opname == "JUMP_BACKWARD" for number in left):
-        left = numbers  # a loop in one line
+    if any(instructions[number].opname in ("JUMP_BACKWARD", "STORE_ATTR") for number in left):
+        left = numbers  # a loop in one line, or ``mod.x += await ...``: what mod is stands before
     rest = Line()
     for number in left:
         if not _only_asks(code, instructions, number):
@@ -243,7 +249,9 @@ def _line_at(code: CodeType, offset: int) -> int | None:
 def look_on(tracker: Tracker, frame: FrameType) -> None:
     """Note what a line that waits is about to do when it goes on."""
     if is_programs_file(frame.f_code.co_filename):
+        accesses, tracker.accesses = tracker.accesses, None  # as below
         line = rest_of(frame.f_code, frame.f_lasti)
+        tracker.accesses = accesses
         if line is not None:
             look(tracker, frame, line)
 
@@ -365,24 +373,35 @@ if sys.version_info >= (3, 12):
             yield
             return
 
-        def see_line(code: CodeType, number: int) -> Any:
+        def see_line(code: CodeType, number: int, depth: int = 1) -> Any:
+            # To read code makes named tuples, by lines that would be looked at themselves.
+            accesses, tracker.accesses = tracker.accesses, None
             line = lines_of(code).get(number)
+            tracker.accesses = accesses
             if line is None:
                 return monitoring.DISABLE
-            if tracker.accesses is not None:
-                look(tracker, sys._getframe(1), line)
+            if accesses is not None:
+                look(tracker, sys._getframe(depth), line)
             return None
 
+        def see_start(code: CodeType, offset: int) -> Any:
+            return see_line(code, code.co_firstlineno, 2)
+
+        events = monitoring.events
+        # From 3.13 on, no line begins where a function is written on the line of its ``def``.
+        starts = events.PY_START if sys.version_info >= (3, 13) else 0
         monitoring.use_tool_id(tool, "aiopde.testing")
         tracker.look_on = look_on
         try:
-            monitoring.register_callback(tool, monitoring.events.LINE, see_line)
-            monitoring.set_events(tool, monitoring.events.LINE)
+            monitoring.register_callback(tool, events.LINE, see_line)
+            monitoring.register_callback(tool, events.PY_START, see_start)
+            monitoring.set_events(tool, events.LINE | starts)
             monitoring.restart_events()
             yield
         finally:
             monitoring.set_events(tool, 0)
-            monitoring.register_callback(tool, monitoring.events.LINE, None)
+            monitoring.register_callback(tool, events.LINE, None)
+            monitoring.register_callback(tool, events.PY_START, None)
             monitoring.free_tool_id(tool)
 
 else:  # pragma: no cover  coverage is measured on a newer Python; here it would take the place

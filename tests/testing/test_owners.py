@@ -30,8 +30,8 @@ shop.inner = types.ModuleType("inner")
 market = shop
 
 
-def clerk() -> int:
-    return 0
+def clerk() -> None:
+    """Has attributes."""
 
 
 def other() -> int:
@@ -114,7 +114,7 @@ async def function() -> object:
 
 async def function_of_the_scenario() -> object:
     def mine() -> None:
-        pass
+        """Has attributes."""
 
     there: Any = mine
     there.count = 0

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any, cast
 from weakref import ref
 
 import pytest
+from anyio.lowlevel import checkpoint
 
-from aiopde.testing import _hooks, _opaque
+from aiopde.testing import _hooks, _opaque, explore
 from aiopde.testing._accesses import ADD, READ, WRITE, Event
 from aiopde.testing._hooks import hooks
 from aiopde.testing._lane import Lane
@@ -330,7 +331,12 @@ FILE = "lines.py"
 _FUNCTIONS = """
 from types import SimpleNamespace as Space
 
+from enum import Enum
+
 count = 0
+
+class Colour(Enum):
+    RED = 1
 
 class Kind:
     level = 0
@@ -350,6 +356,10 @@ def modules():
 def classes():
     yield Kind.level
     Kind.level = 1
+
+def members():
+    yield Colour.RED.level
+    Colour.RED.level = 1
 
 def passed_on():
     yield SHOP
@@ -428,6 +438,7 @@ class TestLines:
     def test_attributes_of_classes(self) -> None:
         """That one is written is noted."""
         assert any("Kind.level" in note for note in looked_at("classes").notes)
+        assert any("Colour.RED.level" in note for note in looked_at("members").notes)
 
     def test_a_module_with_another_name(self) -> None:
         """It is watched from then on."""
@@ -488,6 +499,31 @@ def test_a_class_made_between_steps() -> None:
 
     assert tracker.notes == set()
     assert Late.__module__ == __name__
+
+
+def test_what_may_be_to_blame() -> None:
+    """What was noted; else what to do is said."""
+    tracker = Tracker()
+    assert "race.touch()" in tracker.suspects()
+    tracker.notes |= {"a Queue", "a Lock"}
+    assert tracker.suspects() == "It may be a Lock; a Queue"
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_the_scenario_itself_as_the_victim(backend: Any) -> None:
+    """Its scope is known before its first step."""
+    ended: list[bool] = []
+
+    async def scenario() -> object:
+        ended.clear()
+        await checkpoint()
+        ended.append(True)
+        return len(ended)
+
+    full = explore(scenario, backend=backend, strategy="dfs", cancel=["main"])
+    result = explore(scenario, backend=backend, strategy="dpor", cancel=["main"])
+    assert result.verdict == "exhaustive"
+    assert set(result.outcomes) == set(full.outcomes) == {None, 1}
 
 
 def test_a_task_that_is_none_of_ours() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from anyio.lowlevel import checkpoint
@@ -9,6 +11,8 @@ from anyio.lowlevel import checkpoint
 from ._play import everyone, exhaust
 
 if TYPE_CHECKING:
+    from aiopde import File
+
     from ._play import Play
 
 
@@ -62,6 +66,38 @@ async def close_and_reuse_the_number(p: Play) -> None:
     p.start("remover", reuse)
 
 
+async def failing_calls_and_close(p: Play) -> None:
+    async def fail(file: File, *args: int) -> int:
+        await p.step("call", file)
+        raise OSError(errno.EINVAL, "no")
+
+    ops = p.package.ProcOps(lseek=fail, mmap=fail, release=p.ops("", "release").release)
+    file = await p.open(p.know(p.proc.create("x", ops)))
+    p.start("closer", file.aclose)
+    p.start("mapper", file.mmap, 1)
+    p.start("seeker", file.lseek, 0)
+
+
+async def failing_release_and_remove(p: Play) -> None:
+    async def release(file: File) -> None:
+        await p.step("release", file)
+        raise ValueError(file)
+
+    async def close() -> None:
+        with suppress(ValueError):
+            await p.close(file)
+
+    async def remove() -> None:
+        with suppress(ExceptionGroup):
+            await p.remove(entry)
+        assert entry.statistics().state == "gone", "one that failed has stopped the rest"
+
+    entry = p.know(p.proc.create("x", p.package.ProcOps(release=release)))
+    file = await p.open(entry)
+    p.start("closer", close)
+    p.start("remover", remove)
+
+
 @everyone("closer", "remover")
 def test_one_of_them_releases_and_the_other_waits(backend: str, victim: str) -> None:
     """
@@ -103,3 +139,20 @@ def test_a_number_is_free_after_the_last_close(backend: str, victim: str) -> Non
     The number of what is gone is given to something new once, and not while a file is open (I33).
     """
     assert "closer ok, remover ok" in exhaust(close_and_reuse_the_number, backend, victim)
+
+
+@everyone("mapper", "seeker")
+def test_a_call_that_fails_has_left(backend: str, victim: str) -> None:
+    """
+    What a handler raises goes to its caller, and holds neither the file nor its position.
+    """
+    seen = exhaust(failing_calls_and_close, backend, victim)
+    assert "closer ok, mapper EINVAL, seeker EINVAL" in seen
+
+
+@everyone("closer")  # what fails after a remover was cancelled is raised by the end of the tree
+def test_a_release_that_fails_is_over(backend: str, victim: str) -> None:
+    """
+    Whoever waits for it goes on, be it the close or the removal.
+    """
+    assert "closer ok, remover ok" in exhaust(failing_release_and_remove, backend, victim)

@@ -17,6 +17,8 @@ from ._play import BACKENDS, FastPlay, KernelPlay, Play, run
 from .test_close_vs_remove import (
     close_and_remove,
     close_and_reuse_the_number,
+    failing_calls_and_close,
+    failing_release_and_remove,
     read_close_and_remove,
     three_files_and_remove,
 )
@@ -148,6 +150,10 @@ HUNTS = (
     Hunt("poll: queues only after it has asked", poll_and_wake),
     Hunt("dup: does not hold the file", two_descriptors),
     Hunt("getdents: the position is read, an await, and written", two_listers),
+    Hunt("lseek: the leave is lost when the handler raises", failing_calls_and_close),
+    Hunt("mmap: a mapping that was refused holds the file", failing_calls_and_close),
+    Hunt("release: its end is told only if the handler has not raised", failing_release_and_remove),
+    Hunt("remover: a release that raises stops the others", failing_release_and_remove),
     Hunt("release: the closing bit is not set", close_and_remove),
     Hunt("wait: looks at the condition only once", wait_and_wake_twice),
     Hunt("wait: cancelled, it stays in the queue", wait_and_wake_twice, "reader"),

@@ -285,7 +285,7 @@ class Tracker:
 
     def created(self, thing: object) -> None:
         """Note that an object is new, and give it its name."""
-        if self.accesses is not None:
+        if self._event is not None:  # looked at or not: somebody may meet it later
             self.names.created(thing)
 
     def look_away(self, call: Callable[[], object]) -> None:

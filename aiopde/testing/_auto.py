@@ -14,6 +14,7 @@ from ._strategies import (
     DEPTHS,
     Bounded,
     Priorities,
+    all_of_it,
     at_random,
     bounded,
     delays,
@@ -132,11 +133,13 @@ def auto(seed: int | str, count: int, also: Collection[type] = ()) -> Search:
     tree = Bounded(delays)
     plan = Plan(tree.choose)
     left = count - 1
+    complete = True
     while left and tree.advance(DELAYS):
-        yield plan
+        execution = yield plan
+        complete = complete and not execution.unfair
         left -= 1
     if tree.complete:
-        return "exhaustive"
+        return all_of_it(complete)
     if not left:
         return f"sampled ({count})"
     if (yield from _everywhere(seed, left // 2, also)):

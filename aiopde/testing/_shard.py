@@ -316,9 +316,9 @@ class _Found:
         # What auto did here first says less than what comes after it.
         later = self._results[self._strategy == "auto" and len(self._results) > 1 :]
         verdicts = {result.verdict for result in later}
-        if len(verdicts) == 1 and not verdicts.pop().startswith("sampled"):
-            return later[0].verdict
-        return f"sampled ({self._sum('schedules')})"
+        if any(verdict.startswith("sampled") for verdict in verdicts):
+            return f"sampled ({self._sum('schedules')})"
+        return min(verdicts)  # "bounded ...", if a part is
 
 
 def _with_exception(scenario: Scenario, result: Result, options: Options) -> Result:

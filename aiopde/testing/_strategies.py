@@ -155,7 +155,12 @@ def depth_first(prefix: Sequence[str] = ()) -> Search:
         execution = yield plan
         complete = complete and not execution.unfair
         if not branches.advance():
-            return "exhaustive" if complete else "bounded (loops cut short)"
+            return all_of_it(complete)
+
+
+def all_of_it(complete: bool) -> str:
+    """Return the verdict where no schedule is left: executions of loops may have been cut short."""
+    return "exhaustive" if complete else "bounded (loops cut short)"
 
 
 Cost = Callable[[int, "list[Lane]", "Lane | None"], int]
@@ -245,9 +250,11 @@ def bounded(most: int, cost: Cost, what: str) -> Search:
     """Run every schedule of at most so many delays or preemptions."""
     tree = Bounded(cost)
     plan = Plan(tree.choose)
+    complete = True
     while tree.advance(most):
-        yield plan
-    return "exhaustive" if tree.complete else f"bounded (≤ {most} {what})"
+        execution = yield plan
+        complete = complete and not execution.unfair
+    return all_of_it(complete) if tree.complete else f"bounded (≤ {most} {what})"
 
 
 @final

@@ -43,6 +43,23 @@ class OddError(Exception):
         self.lock = lock
 
 
+async def polls() -> None:
+    """One task looks again and again for what the other does."""
+    done = anyio.Event()
+
+    async def look() -> None:
+        while not done.is_set():
+            await checkpoint()
+
+    async def finish() -> None:
+        await checkpoint()
+        done.set()
+
+    async with anyio.create_task_group() as tg:
+        tg.start_soon(look, name="look")
+        tg.start_soon(finish, name="finish")
+
+
 async def dies_elsewhere() -> None:  # pragma: no cover  nobody is left to tell
     """Ends the process of a pool at once; this one would go on."""
     if multiprocessing.parent_process() is not None:

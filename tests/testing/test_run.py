@@ -145,7 +145,8 @@ class TestFailures:
         assert failure.kind == "livelock"
         assert "nobody ends that, or max_steps= is too small" in failure.message
 
-    def test_a_loop_that_others_end_is_no_livelock(self, backend: str) -> None:
+    @pytest.mark.parametrize("strategy", ["auto", "dfs", "dpor", "delay:99"])
+    def test_a_loop_that_others_end_is_no_livelock(self, backend: str, strategy: str) -> None:
         """Turn and turn about, the flag is set; the verdict says that loops were cut short."""
 
         async def scenario() -> None:
@@ -162,9 +163,11 @@ class TestFailures:
                 tg.start_soon(poll)
                 tg.start_soon(finish)
 
-        result = explore(scenario, backend=backend, max_steps=30, strategy="dpor", max_schedules=99)
+        result = explore(scenario, backend=backend, max_steps=30, strategy=strategy)
         assert result.failure is None
-        assert result.verdict != "exhaustive"
+        what = "executions" if strategy == "dpor" else "loops"
+        assert result.verdict == f"bounded ({what} cut short)"
+        assert "give it an end, or raise max_steps=" in str(result)
 
     @pytest.mark.parametrize("strategy", ["dfs", "dpor"])
     def test_what_is_not_deterministic(self, backend: str, strategy: str) -> None:

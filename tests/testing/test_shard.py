@@ -25,6 +25,7 @@ from ._scenarios import (
     five_by_two,
     lost_update,
     outcomes,
+    polls,
     three_by_two,
     wants_a_thread,
 )
@@ -67,6 +68,18 @@ def test_the_shards_make_up_the_whole(pool: Executor, backend: Any, strategy: st
         assert {str(k): n for k, n in two.outcomes.items()} == {
             str(k): n for k, n in one.outcomes.items()
         }
+
+
+@pytest.mark.parametrize("strategy", ["dfs", "dpor"])
+def test_a_loop_in_some_of_the_shards(strategy: str) -> None:
+    """
+    Where one part was cut short, all of it was: not more is said, and not less.
+    """
+    options: dict[str, Any] = {"strategy": strategy, "max_steps": 30}
+    one = explore(polls, **options)
+    all_of_them = explore_on(Here(), polls, workers=2, **options)
+    assert one.verdict.startswith("bounded")
+    assert (all_of_them.verdict, all_of_them.notes) == (one.verdict, one.notes)
 
 
 def test_a_pool_of_its_own() -> None:

@@ -246,10 +246,7 @@ class File(Unique):
         traffic = self._in_use
         if traffic == _ALONE:  # as most that come here: its removal waits for just this call
             self._in_use = BIAS
-            entry = self.entry
-            entry._in_use = left = entry._in_use - 1  # unuse() in place
-            if left == BIAS:
-                entry.late_out()
+            self.entry.unuse()
             return False
         if not isinstance(traffic, Traffic):
             self._in_use = traffic - 1

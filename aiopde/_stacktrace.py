@@ -30,9 +30,13 @@ _OPAQUE: Final = frozenset(
 
 
 def all_tasks() -> Iterator[tuple[TaskInfo, tuple[list[FrameType], Any]]]:
-    """Go through the tasks of this loop: each one's frames, and what it awaits in the end."""
+    """
+    Go through the tasks of this loop: each one's frames, and what it awaits in the end.
+
+    By their names, for the loop keeps them in sets, which have another order each time.
+    """
     current = running_task()
-    for info in anyio.get_running_tasks():
+    for info in sorted(anyio.get_running_tasks(), key=lambda info: info.name or ""):
         yield info, (own_frames(info), None) if info == current else chain(info.coro)
 
 

@@ -638,11 +638,11 @@ MUTANTS: Final = (
     ),
     Mutant(
         "lseek: the leave is lost when the handler raises",
-        "_file.py",
-        "            file.pos = pos\n        finally:\n"
-        "            await file.leave_position_and_release()\n        return pos\n",
-        "            file.pos = pos\n        except ZeroDivisionError:\n            raise\n"
-        "        await file.leave_position_and_release()\n        return pos\n",
+        "_read_write.py",
+        "        file.pos = pos\n    finally:\n"
+        "        await file.leave_position_and_release()\n    return pos\n",
+        "        file.pos = pos\n    except ZeroDivisionError:\n        raise\n"
+        "    await file.leave_position_and_release()\n    return pos\n",
     ),
     Mutant(
         "poll: is not among those who are woken",
@@ -689,8 +689,8 @@ MUTANTS: Final = (
     Mutant(
         "release: its end is told only if the handler has not raised",
         "_open_file.py",
-        '            await self.run("release")\n        finally:\n            self.released()\n',
-        '            await self.run("release")\n'
+        '            await run(self, "release")\n        finally:\n            self.released()\n',
+        '            await run(self, "release")\n'
         "        except ZeroDivisionError:\n            raise\n"
         "        self.released()\n",
     ),
@@ -709,8 +709,8 @@ MUTANTS: Final = (
     Mutant(
         "wait: looks at the condition only once",
         "_open_file.py",
-        "        while not condition():\n",
-        "        if not condition():\n",
+        "        while not (met := condition()):\n",
+        "        if not (met := condition()):\n",
     ),
     Mutant(
         "wait: cancelled, it stays in the queue",

@@ -7,6 +7,7 @@ The hooks of _hooks.py and _variables.py call it while a task moves.
 from __future__ import annotations
 
 from contextlib import contextmanager
+from operator import is_
 from types import ModuleType
 from typing import TYPE_CHECKING, final
 
@@ -366,6 +367,10 @@ class Tracker:
 
 def _changes(module: ModuleType, before: dict[str, object]) -> set[str]:
     now = vars(module)
+    # Almost always nothing has changed, which is found out in C.
+    same = len(now) == len(before) and all(map(is_, now, before))
+    if same and all(map(is_, now.values(), before.values())):
+        return set()
     return {
         f"{module.__name__}.{name}, which changes, and the module has another name, too"
         for name in before.keys() | now.keys()

@@ -337,7 +337,10 @@ class Tracker:
         if PLAIN[type(value)]:
             return
         if is_container(value):
+            # To read code makes named tuples, by lines that would be looked at themselves.
+            accesses, self.accesses = self.accesses, None
             use = use_at(frame, field)
+            self.accesses = accesses
             self.see_held(value, frame, use and [use], (self.names.of(thing), f"{field}[]"))
         else:
             self._see_other(value, frame)

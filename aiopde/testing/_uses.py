@@ -4,14 +4,13 @@ What a line does with a list, set or dictionary that it takes from an attribute 
 ``x in self.files`` asks for one element, ``results[name]`` for one key, ``while self.files:``
 whether there is any. That can be told from the instructions around the one that loads it:
 what that leaves on the stack is used up by the next one or two, and nobody else gets hold of it.
- Whatever looks otherwise is taken for a use of the whole. So is ``del``: to delete a key
+Whatever looks otherwise is taken for a use of the whole. So is ``del``: to delete a key
 and to put it back changes the order of all, even where it seems to change nothing.
 """
 
 from __future__ import annotations
 
 import dis
-from functools import cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 if TYPE_CHECKING:
@@ -36,11 +35,18 @@ class Use(NamedTuple):
 
 def use_at(frame: FrameType, field: str) -> Use | None:
     """Return what a frame, which is loading an attribute, does with its value; None: anything."""
-    use = _uses(frame.f_code).get(frame.f_lasti)
+    code = frame.f_code
+    uses = _USES.get(id(code))
+    if uses is None:
+        uses = _USES[id(code)] = code, _uses(code)
+    use = uses[1].get(frame.f_lasti)
     return use if use is not None and use.field == field else None
 
 
-@cache
+# By id: to hash a code object is to read all of it.
+_USES: Final[dict[int, tuple[CodeType, dict[int, Use]]]] = {}
+
+
 def _uses(code: CodeType) -> dict[int, Use]:
     found: dict[int, Use] = {}
     instructions = list(dis.get_instructions(code))

@@ -134,8 +134,7 @@ class TestWaitEvent:
         A coroutine is always true: who passes an async function would never wait.
         """
 
-        async def condition() -> bool:
-            return False
+        async def condition() -> None: ...
 
         async with opened(Mailbox()) as file:
             with pytest.raises(TypeError, match=r"condition is a plain function, .*condition"):

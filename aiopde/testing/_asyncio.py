@@ -165,12 +165,6 @@ class Loop(asyncio.BaseEventLoop):
         if self.explored.going and error is not None:
             self.explored.fail("exception", f"{context['message']}: {error!r}", error)
 
-    def _process_events(self, event_list: object) -> None:
-        pass
-
-    def _write_to_self(self) -> None:
-        pass
-
     # -- the loop ---------------------------------------------------------------------------------
 
     def _run_once(self) -> None:

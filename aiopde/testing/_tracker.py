@@ -40,7 +40,7 @@ class Tracker:
         """What was met that cannot be tracked."""
         self.accesses: Accesses | None = None
         """Where to note accesses; None while no task moves."""
-        self.names = Names()
+        self.names: Names = Names()
         self._contents = Contents(self.names, self.notes, self._see_opaque)
         self._run: Run | None = None
         self._insight: Backend | None = None

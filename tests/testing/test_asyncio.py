@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import anyio
 
@@ -37,6 +38,48 @@ def test_a_crash_nobody_looked_at() -> None:
     failure = explore(scenario).failure
     assert failure is not None
     assert failure.message == "ZeroDivisionError"
+
+
+def test_a_callback_of_a_task_that_is_no_step() -> None:
+    """What has a task as its owner is a step of it only if the loop made it one."""
+
+    async def scenario() -> None:
+        task = asyncio.create_task(asyncio.sleep(0))
+        asyncio.get_running_loop().call_soon(task.__repr__)
+        await task
+
+    assert explore(scenario, strategy="dfs").verdict == "exhaustive"
+
+
+def test_a_factory_of_tasks() -> None:
+    """The program's own is used, where nothing has to be watched."""
+    made: list[str] = []
+
+    async def scenario() -> None:
+        def factory(loop: asyncio.AbstractEventLoop, coro: Any, **how: Any) -> Any:
+            made.append(coro.__name__)
+            return asyncio.Task(coro, loop=loop, **how)
+
+        loop = asyncio.get_running_loop()
+        loop.set_task_factory(factory)
+        await asyncio.create_task(asyncio.sleep(0))
+        loop.set_task_factory(None)
+
+    explore(scenario, strategy="fifo").raise_if_failed()
+    assert made == ["sleep"]
+
+
+def test_a_deadlock_after_a_deadline_that_was_met() -> None:
+    """A timer that was cancelled is nothing to wait for."""
+
+    async def scenario() -> None:
+        with anyio.move_on_after(5):
+            await asyncio.sleep(0)
+        await anyio.Event().wait()
+
+    failure = explore(scenario, strategy="fifo").failure
+    assert failure is not None
+    assert failure.kind == "deadlock"
 
 
 def test_a_callback_that_raises() -> None:

@@ -192,8 +192,8 @@ def test_lists_that_pass_from_task_to_task() -> None:
     async def scenario() -> object:
         send, receive = anyio.create_memory_object_stream[list[str]](2)
         items: list[str] = []
-        await send.send(items)
-        await send.send(items)
+        send.send_nowait(items)
+        send.send_nowait(items)
 
         async def use(word: str) -> None:
             mine = await receive.receive()
@@ -201,9 +201,8 @@ def test_lists_that_pass_from_task_to_task() -> None:
             await checkpoint()
             mine.append(word)
 
-        await both(lambda: use("l"), lambda: use("r"))
-        send.close()
-        receive.close()
+        with send, receive:
+            await both(lambda: use("l"), lambda: use("r"))
         return tuple(items)
 
     outcomes, result = searched(scenario)

@@ -25,7 +25,7 @@ from aiopde.testing._hooks import hooks
 from aiopde.testing._lane import Lane
 from aiopde.testing._names import Names, owner_of
 from aiopde.testing._tracker import Tracker
-from aiopde.testing._variables import lines_of, look, look_on
+from aiopde.testing._variables import lines_of, look, look_on, variables
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -334,6 +334,7 @@ from types import SimpleNamespace as Space
 from enum import Enum
 
 count = 0
+table = {}
 
 class Colour(Enum):
     RED = 1
@@ -402,7 +403,16 @@ def asks_for_a_key(key="x"):
 def stores_the_key(key="x"):
     key = "y"; yield table[key]
 
-table = {}
+def asks_if_none(items=table):
+    yield 1 if items is None else 2
+
+def has_at_hand(shop=SHOP, items=table):
+    yield shop.x, items
+
+def stops_at_a_module():
+    yield SHOP.inner
+
+def one_line(): yield count
 """
 
 
@@ -476,6 +486,26 @@ class TestLines:
         assert (FILE, ("table[]", "x")) in keys(looked_at("asks_for_a_key"))
         assert table not in keys(looked_at("asks_for_a_key"))
         assert table in keys(looked_at("stores_the_key"))
+
+    def test_locals(self) -> None:
+        """What they hold is looked at, but not where a line only asks whether that is None."""
+        assert keys(looked_at("asks_if_none")) == {}
+        touched = keys(looked_at("has_at_hand"))
+        assert touched.pop(("SHOP", "x")) == READ
+        assert len(touched) == 1  # the dictionary
+        assert keys(looked_at("stops_at_a_module")) == {}
+
+    @pytest.mark.skipif(sys.version_info < (3, 13), reason="every function has a line there")
+    def test_a_function_on_one_line(self) -> None:
+        """No line of it begins: it is looked at when it is called; a library's is not."""
+        monitoring: Any = sys.__dict__["monitoring"]
+        start = monitoring.events.PY_START
+        tracker = Tracker()
+        with variables(tracker):
+            tool = next(n for n in range(6) if monitoring.get_tool(n) == "aiopde.testing")
+            see_start = monitoring.register_callback(tool, start, None)
+            assert see_start(function_of("one_line").__code__, 0) is None
+            assert see_start(tokenize.generate_tokens.__code__, 0) is monitoring.DISABLE
 
     def test_a_library_that_waits(self) -> None:
         """It is not looked at."""

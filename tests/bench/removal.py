@@ -152,7 +152,8 @@ async def drain(bench: Bench) -> None:
             frame.append(await without_gc(wrapped, count))
             took.append(await without_gc(guarded, count))
         bench.ratio(f"drain of {count:,} readers ÷ unguarded", took, base, at_most=1.1)
-        bench.ratio("… ÷ the same with an empty frame around it", took, frame)
+        what = f"drain of {count:,} readers ÷ with an empty frame around each"
+        bench.ratio(what, took, frame)
 
 
 async def without_gc(measure: Any, count: int) -> float:

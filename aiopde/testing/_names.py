@@ -136,7 +136,7 @@ class Names:
         """Say what was touched of the program's own."""
         found: dict[str, bool] = {}
         for number, kinds in accesses.items():
-            label = self._say(self.labels[number]).removesuffix("[]")
+            label = self._say(self.labels[number]).removesuffix("[]").removesuffix(".")
             if label:
                 found[label] = found.get(label, False) or bool(kinds & ~READ)
         return tuple(Touch(label, write) for label, write in found.items())

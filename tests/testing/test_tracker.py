@@ -314,10 +314,13 @@ class TestNames:
             names.number((names.of(thing), ("x", 1))): WRITE,
             names.number(("a", "wake")): WRITE,
             names.number(("file", "files[]")): ADD,
+            names.number((("list", "a", 1, "met", 0), "[]")): READ,
             names.number((("scope", "main"), "_cancel_called")): READ,
         }
-        assert [touch.what for touch in names.touches(accesses)] == ["Thing#1.x", "files"]
-        assert [touch.write for touch in names.touches(accesses)] == [True, True]
+        assert [touch.what for touch in names.touches(accesses)] == [
+            *("Thing#1.x", "files", "list#1"),
+        ]
+        assert [touch.write for touch in names.touches(accesses)] == [True, True, False]
 
 
 SHOP: Any = types.ModuleType("SHOP")

@@ -336,16 +336,13 @@ class Tracker:
         """
         if PLAIN[type(value)]:
             return
+        use = None
         if is_container(value):
             # To read code makes named tuples, by lines that would be looked at themselves.
             accesses, self.accesses = self.accesses, None
             use = use_at(frame, field)
             self.accesses = accesses
-            self.see_held(value, frame, use and [use], (self.names.of(thing), f"{field}[]"))
-        else:
-            self._see_other(value, frame)
-            for inner in held_by(value):
-                self.see_held(inner, frame, None, (self.names.of(thing), f"{field}[]"))
+        self.see_held(value, frame, use and [use], (self.names.of(thing), f"{field}[]"))
 
     def see_module(self, module: ModuleType) -> None:
         """Note that somebody has a module at hand, and may use it in a way that we do not see."""

@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -28,6 +29,9 @@ _MESSAGE: Final = 1 << 20
 _SYS_TGKILL: Final = 234
 _HELD_UP: Final = frozenset({"request_wait_answer", "fdget_pos", "__fdget_pos"})
 """Where in the kernel who is killed may have to wait: for an answer, or another reader's end."""
+_IN_TURN: Final = _HELD_UP | {"fuse_file_write_iter"}
+"""Where nobody but another actor can let it go on. Elsewhere it may wait for memory or the disk."""
+_SECONDS_FOR_THE_DISK: Final = 0.5
 _SYS_FUTEX: Final = "202"
 """What a thread of the worker sleeps in when it waits for another one's leave to run Python."""
 
@@ -77,6 +81,8 @@ class Remote(Actor):
         """Whether a system call of its is under way."""
         self.dying = False
         """Whether it is to end, which takes it through sleeps of no account."""
+        self._uninterruptible = ("", 0.0)
+        """How often it has slept, when it was first seen in this sleep, and when that was."""
 
     async def connect(self, line: Line) -> None:
         """Hear who it is."""
@@ -125,7 +131,16 @@ class Remote(Actor):
         goes_on = state not in "SD" or call in {_SYS_FUTEX, "running"}
         if goes_on or (self.dying and place not in _HELD_UP):
             return ""
-        return lines["voluntary_ctxt_switches"] + lines["nonvoluntary_ctxt_switches"]
+        switches = lines["voluntary_ctxt_switches"] + lines["nonvoluntary_ctxt_switches"]
+        if state == "D" and place not in _IN_TURN and not self._lasts(switches):
+            return ""
+        return switches
+
+    def _lasts(self, switches: str) -> bool:
+        now = time.monotonic()
+        if self._uninterruptible[0] != switches:
+            self._uninterruptible = (switches, now)
+        return now - self._uninterruptible[1] > _SECONDS_FOR_THE_DISK
 
 
 def _tgkill(pid: int, tid: int, signal: int) -> None:

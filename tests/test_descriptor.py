@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from aiopde import ProcFS, ProcOps, _read_write
+from aiopde import ProcFS, ProcOps, _descriptor, _read_write, trace
 from aiopde._descriptor import directory_class, handle_class
 from tests.helpers import Handlers
 
@@ -51,3 +51,16 @@ async def test_entries_share_them() -> None:
         kinds = {directory_class(entry, os.O_RDONLY) for entry in (proc.root, proc.mkdir("d"))}
         assert len(kinds) == 1
         assert directory_class(proc.root, os.O_PATH) is directory_class(one, os.O_PATH)
+
+
+async def test_a_kind_that_comes_while_calls_are_traced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    The first descriptor of its kind tells what it does to who was listening before.
+    """
+    monkeypatch.setattr(_descriptor, "_classes", {})
+    async with ProcFS() as proc:
+        entry = proc.create("x", ProcOps.of(Handlers()))
+        with trace(lambda record: None):
+            kind = handle_class(entry, os.O_RDWR)
+            assert (kind._read, kind._write) == (_read_write.read_run, _read_write.write_run)
+        assert (kind._read, kind._write) == (_read_write.read, _read_write.write)

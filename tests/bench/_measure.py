@@ -75,7 +75,7 @@ class Effort:
 
 
 FULL: Final = Effort(rounds=25, seconds=0.02, scale=1, slack=1)
-SHORT: Final = Effort(rounds=5, seconds=0.001, scale=0.1, slack=4)
+SHORT: Final = Effort(rounds=5, seconds=0.001, scale=0.05, slack=4)
 
 
 class Bench:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from errno import EACCES, EIO, ENOENT
 
 import pytest
@@ -56,6 +57,21 @@ async def test_L5_A7_an_open_that_succeeds_too_late_is_dead_on_arrival() -> None
         s.start("closer", file.aclose)
         await quiet()
         assert s.log[4:] == ["reader done", "closer done"]
+
+
+async def test_a_path_descriptor_neither_holds_up_a_removal_nor_ends_with_it() -> None:
+    """
+    What is open with O_PATH alone is no opener: removal has nothing of it to wait for or release.
+    """
+    async with Stage() as s:
+        entry = s.create("x", "open read release")
+        file = await s.opened("file", entry, os.O_PATH)
+        s.start("remover", entry.remove)
+        await quiet()
+        assert s.log == ["file done", "remover done"]
+        s.start("closer", file.aclose)
+        await quiet()
+        assert s.log[2:] == ["closer done"]
 
 
 async def test_L5_removal_waits_for_the_release_of_such_a_file() -> None:

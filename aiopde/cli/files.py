@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _BLOCK: Final = 1 << 16
 """Bytes that a write passes on in one call."""
+_NEWS: Final = select.POLLIN | select.POLLPRI
 _GLANCE: Final = 1.0
 """Seconds after which a file is looked at again that does not tell when it has news."""
 
@@ -110,9 +111,7 @@ async def _cat(client: Client, options: argparse.Namespace) -> None:
     for path in options.paths:
         opened: Told = await client.ask("open", path=path)
         out = partial(_print_json, path) if options.json else _print_raw
-        await _copy(client, opened["file"], out)
-        if options.follow:
-            await _follow(client, opened, out)
+        await (_follow if options.follow else _copy)(client, opened, out)
         await client.ask("close", file=opened["file"])
 
 
@@ -129,18 +128,20 @@ def _print_json(path: str, data: bytes) -> None:
     print(json.dumps(told), flush=True)
 
 
-async def _copy(client: Client, file: int, out: Callable[[bytes], None]) -> None:
-    """Pass on what is there, from the position to the end of the file."""
+async def _copy(client: Client, opened: Told, out: Callable[[bytes], None]) -> bool:
+    """Pass on what is there, from the position to the end of the file; tell if it was anything."""
+    found = False
     while True:
-        data = base64.b64decode((await client.ask("read", file=file))["data"])
+        data = base64.b64decode((await client.ask("read", file=opened["file"]))["data"])
         if not data:
-            return
+            return found
+        found = True
         out(data)
 
 
 async def _follow(client: Client, opened: Told, out: Callable[[bytes], None]) -> None:
     """
-    Pass on what comes later, until the file is removed.
+    Pass on what is there and what comes later, until the file is removed.
 
     A file may tell of news in two ways. Like /proc/mounts: it can always be read, and what is
     exceptional is that it has changed, so it is read anew from the start. Or like /proc/kmsg: it
@@ -149,25 +150,29 @@ async def _follow(client: Client, opened: Told, out: Callable[[bytes], None]) ->
     file = opened["file"]
     if not opened["polls"]:
         await _glance(client, file, out)
-    readable = await client.ask("poll", file=file, events=select.POLLIN)
+    await _copy(client, opened, out)
+    ready = await client.ask("poll", file=file, events=_NEWS)
+    # What can be read now and has more was not read to its end: news came meanwhile.
+    while ready == select.POLLIN and await _copy(client, opened, out):
+        ready = await client.ask("poll", file=file, events=_NEWS)
+    events = _NEWS & ~ready | select.POLLPRI
     while True:
-        events = select.POLLPRI if readable else select.POLLPRI | select.POLLIN
-        ready = await client.ask("poll", file=file, events=events, seconds=None)
-        if readable or ready & (select.POLLPRI | select.POLLERR):
+        if ready & (select.POLLPRI | select.POLLERR):
             out(await _read_anew(client, file))
         else:
-            await _copy(client, file, out)
+            await _copy(client, opened, out)
+        ready = await client.ask("poll", file=file, events=events, seconds=None)
 
 
 async def _glance(client: Client, file: int, out: Callable[[bytes], None]) -> None:
     """Look again and again at a file that does not tell, and pass it on when it is another."""
-    shown = await _read_anew(client, file)
+    shown = b""
     while True:
-        await anyio.sleep(_GLANCE)
         found = await _read_anew(client, file)
         if found != shown:
             out(found)
             shown = found
+        await anyio.sleep(_GLANCE)
 
 
 async def _read_anew(client: Client, file: int) -> bytes:

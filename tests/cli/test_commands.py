@@ -377,14 +377,17 @@ async def module_main(kernel):
         queue.wake_up()
         return len(data)
 
-    # Like /proc/mounts: always readable, POLLPRI when it has changed.
-    async def read_table(file, size, pos):
+    # Like /proc/mounts: always readable, POLLPRI when it has changed since it was last asked.
+    async def open_table(file):
         file.private_data = len(lines)
+
+    async def read_table(file, size, pos):
         return lines[-1][pos : pos + size]
 
     async def poll_table(file):
         file.poll_wait(queue)
-        return select.POLLIN | (select.POLLPRI if file.private_data != len(lines) else 0)
+        seen, file.private_data = file.private_data, len(lines)
+        return select.POLLIN | (select.POLLPRI if seen != len(lines) else 0)
 
     # Like /proc/kmsg: what was read is gone, and readable is what comes.
     async def read_log(file, size, pos):
@@ -403,7 +406,7 @@ async def module_main(kernel):
     here = kernel.proc.mkdir("f")
     for name, ops in {
         "add": ProcOps(write=write),
-        "table": ProcOps(read=read_table, poll=poll_table),
+        "table": ProcOps(open=open_table, read=read_table, poll=poll_table),
         "log": ProcOps(read=read_log, poll=poll_log),
         "mute": ProcOps(read=read_mute),
     }.items():
@@ -508,6 +511,35 @@ class TestFollowing:
                 assert line["text"].endswith(" s\n")
             cat.send_signal(signal.SIGINT)
             assert cat.wait(10) == 130
+
+    @pytest.mark.parametrize("name", ["table", "log"])
+    def test_what_comes_as_it_begins(
+        self, kernel: Running, ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+    ) -> None:
+        """
+        Nothing falls between what was there and what comes later.
+        """
+        from aiopde.cli import files
+
+        (tmp_path / "f.py").write_text(FOLLOWED)
+        shows(ask("insmod", str(tmp_path / "f.py")))
+        copy, shown = files._copy, list[bytes]()
+
+        async def copy_and_add(client: Any, opened: Any, out: Any) -> bool:
+            found = await copy(client, opened, out)
+            if b"".join(shown) == b"one\n":
+                await files._write(client, "f/add", b"two\n")
+            return found
+
+        def show(data: bytes) -> None:
+            shown.append(data)
+            if b"".join(shown) == b"one\ntwo\n":
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr(files, "_copy", copy_and_add)
+        monkeypatch.setattr(files, "_print_raw", show)
+        code, _, _ = ask("cat", "-f", f"f/{name}")
+        assert code == 130
 
     def test_only_when_it_has_changed(
         self, kernel: Running, ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -6,6 +6,8 @@ import stat
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, final
 
+from ._check import ID_MAX, in_range
+
 if TYPE_CHECKING:
     from ._credentials import Credentials
 
@@ -61,17 +63,9 @@ class Attributes:
             mode &= ~stat.S_ISUID
             if mode & stat.S_IXGRP:
                 mode &= ~stat.S_ISGID
-        uid = self.uid if uid == -1 else not_negative("uid", uid)
-        gid = self.gid if gid == -1 else not_negative("gid", gid)
+        uid = self.uid if uid == -1 else in_range("uid", uid, ID_MAX)
+        gid = self.gid if gid == -1 else in_range("gid", gid, ID_MAX)
         return self.but(mode, uid, gid)
 
 
 attributes = lru_cache(maxsize=1024)(Attributes)
-
-
-def not_negative(what: str, value: int) -> int:
-    """Refuse what is less than nothing."""
-    if value < 0:
-        msg = f"{what} must be >= 0, not {value}"
-        raise ValueError(msg)
-    return value

@@ -6,21 +6,23 @@ import inspect
 import os
 import stat
 from errno import EEXIST, EINVAL, ENOENT, ENXIO
-from typing import TYPE_CHECKING, Any, Final, final
+from typing import TYPE_CHECKING, Any, Final, cast, final
 
 from anyio.lowlevel import checkpoint
 
+from ._check import check_path
 from ._credentials import MAY_READ, MAY_WRITE, ROOT
 from ._entry import ProcDirEntry
 from ._errors import error
-from ._flags import readable, writable
+from ._flags import check_flags, readable, writable
 from ._inum import InodeNumbers
 from ._kinds import ProcRoot
-from ._module import Module, ModuleState
-from ._namei import check_name, check_path
+from ._module import Module, ModuleState, check_module
+from ._namei import check_name
 from ._open import open_entry
 from ._ops import PARAMETERS, ProcOps
 from ._owner import find_owner
+from ._register import no_table, permissions
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -82,21 +84,26 @@ class DevFS:
             ops: Its handlers; the kind of table is that of an entry.
             owner: The module that open files pin: ``this_module()``. None is the mistake, unless
                 the handlers belong to no module.
-            mode: Permission bits; 0 stands for 0666.
+            mode: Permission bits; 0 stands for 0666. The bits of a character device may be added.
             data: For the handlers, as ``file.data``.
 
         Raises:
             OSError: And nothing was changed. ``EEXIST``: the name is taken; ``EINVAL``,
-                ``ENAMETOOLONG``: no device can have it.
+                ``ENAMETOOLONG``: no device can have it, or *mode* is more than permission bits.
+            TypeError: *ops* is no :class:`ProcOps`, or *owner* no :class:`Module`.
 
         Linux: ``misc_register``, ``cdev_add``.
         """
         self._check_name(name)
+        if type(cast("object", ops)) is not ProcOps:
+            raise no_table(ops)
+        check_module(owner)
+        mode = permissions(name, mode, PERMISSIONS, stat.S_IFCHR)
         module = find_owner(self)
         text = module if isinstance(module, Module) else None
         cdev = Cdev(
             name,
-            stat.S_IFCHR | (stat.S_IMODE(mode) or PERMISSIONS),
+            stat.S_IFCHR | mode,
             parent=self.root,
             ops=_table(ops, owner, text),
             data=data,
@@ -123,6 +130,7 @@ class DevFS:
         Raises:
             OSError: ``ENOENT``: there is none of that name.
         """
+        check_path(name)
         cdev = self.root.children.get(name)
         if not isinstance(cdev, Cdev):
             raise error(ENOENT, f"{self.root.path}/{name}")
@@ -155,6 +163,7 @@ class DevFS:
 
         Linux: ``chrdev_open``.
         """
+        check_flags(flags)
         await checkpoint()
         cdev = self.lookup(name)
         if flags & os.O_PATH:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Final, final
+from typing import Any, Final, cast, final
+
+from ._check import ID_MAX, in_range
 
 MAY_EXEC: Final = 1
 MAY_WRITE: Final = 2
@@ -17,8 +20,8 @@ class Credentials:
     The identity permission bits are checked against; by default the superuser.
 
     Args:
-        uid: User id, >= 0. 0 bypasses every check, as root does.
-        gid: Primary group id, >= 0.
+        uid: User id, 0 to 2**32 - 2, as all of these. 0 bypasses every check, as root does.
+        gid: Primary group id.
         groups: Supplementary group ids.
     """
 
@@ -27,10 +30,10 @@ class Credentials:
     groups: frozenset[int] = frozenset()
 
     def __post_init__(self) -> None:
-        _check_id("uid", self.uid)
-        _check_id("gid", self.gid)
+        in_range("uid, as os.getuid() returns it,", self.uid, ID_MAX)
+        in_range("gid, as os.getgid() returns it,", self.gid, ID_MAX)
         # Any iterable of them will do.
-        object.__setattr__(self, "groups", frozenset(self.groups))
+        object.__setattr__(self, "groups", _group_ids(self.groups))
 
     def in_group(self, gid: int) -> bool:
         """Tell whether *gid* is one of this identity's groups."""
@@ -53,12 +56,18 @@ class Credentials:
         return mode & mask == mask
 
 
-def _check_id(name: str, number: Any) -> None:
-    msg = f"{name} is a number >= 0, as os.getuid() returns it, not {number!r}"
-    if not isinstance(number, int):
+def check_cred(cred: object) -> None:
+    """Refuse who is nobody, before it is asked what they may."""
+    if not isinstance(cred, Credentials):
+        msg = f"cred is who asks, as Credentials(uid=1000, gid=1000), not {cred!r:.60}"
         raise TypeError(msg)
-    if number < 0:
-        raise ValueError(msg)
+
+
+def _group_ids(groups: Any) -> frozenset[int]:
+    if not isinstance(groups, Iterable) or isinstance(groups, str):
+        msg = f"groups are numbers, as os.getgroups() returns them, not {groups!r:.60}"
+        raise TypeError(msg)
+    return frozenset(in_range("each of groups", gid, ID_MAX) for gid in cast("Any", groups))
 
 
 ROOT: Final = Credentials()

@@ -7,6 +7,7 @@ import os
 from errno import EINVAL, EISDIR, ENODEV
 from typing import TYPE_CHECKING
 
+from ._check import check_int
 from ._errors import bad_file
 from ._file import ProcFile
 from ._open_file import MAX_RW_COUNT
@@ -50,6 +51,7 @@ class Directory(ProcFile):
 
     async def _lseek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         file = self._live("lseek")
+        check_int("offset", offset)
         base = {os.SEEK_SET: 0, os.SEEK_CUR: file.pos, os.SEEK_END: file.entry.size}.get(whence)
         if base is None or base + offset < 0:
             raise self._error(EINVAL, f"lseek({offset}, {whence})")
@@ -58,6 +60,8 @@ class Directory(ProcFile):
 
     async def _getdents(self, count: int | None = None) -> list[DirEntry]:
         file = self._live("getdents")
+        if count is not None:
+            check_int("count", count)
         if count is not None and count <= 0:
             raise self._error(EINVAL, f"getdents wants a count >= 1, not {count}")
         end = None if count is None else file.pos + count

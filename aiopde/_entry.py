@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias
 import anyio
 from anyio.abc import AsyncResource
 
-from ._attributes import PERMISSIONS, attributes, not_negative
+from ._attributes import PERMISSIONS, attributes
+from ._check import ID_MAX, SIZE_MAX, check_int, in_range
+from ._credentials import check_cred
 from ._errors import error
 from ._fsnotify import observers
 from ._ops import NO_OPS
@@ -222,6 +224,7 @@ class ProcDirEntry(Rundown, AsyncResource):
 
     @mode.setter
     def mode(self, mode: int) -> None:
+        check_int("mode", mode)
         if not 0 <= mode <= PERMISSIONS:
             msg = f"mode must be permission bits, 0 to 0o7777, not {mode:#o}"
             raise ValueError(msg)
@@ -229,30 +232,34 @@ class ProcDirEntry(Rundown, AsyncResource):
 
     @property
     def uid(self) -> int:
-        """The owner, >= 0; taken from the parent at creation; may be changed (proc_set_user)."""
+        """The owner, 0 to 2**32 - 2: the parent's, until it is changed (proc_set_user)."""
         return self._attributes.uid
 
     @uid.setter
     def uid(self, uid: int) -> None:
-        self._set(self._attributes.but(uid=not_negative("uid", uid)))
+        self._set(self._attributes.but(uid=in_range("uid", uid, ID_MAX)))
 
     @property
     def gid(self) -> int:
-        """The group, >= 0; taken from the parent at creation; may be changed (proc_set_user)."""
+        """The group, 0 to 2**32 - 2: the parent's, until it is changed (proc_set_user)."""
         return self._attributes.gid
 
     @gid.setter
     def gid(self, gid: int) -> None:
-        self._set(self._attributes.but(gid=not_negative("gid", gid)))
+        self._set(self._attributes.but(gid=in_range("gid", gid, ID_MAX)))
 
     @property
     def size(self) -> int:
-        """What stat says, in bytes, >= 0; may be changed (proc_set_size). Reads do not heed it."""
+        """
+        What stat says, in bytes, 0 to 2**63 - 1; may be changed (proc_set_size).
+
+        Reads do not heed it.
+        """
         return self._attributes.size
 
     @size.setter
     def size(self, size: int) -> None:
-        self._set(self._attributes.but(size=not_negative("size", size)))
+        self._set(self._attributes.but(size=in_range("size", size, SIZE_MAX)))
 
     def _set(self, now: Attributes) -> None:
         self._attributes = now
@@ -269,18 +276,22 @@ class ProcDirEntry(Rundown, AsyncResource):
 
     def chmod(self, mode: int, cred: Credentials) -> None:
         """Change the permission bits on behalf of *cred*; the entry keeps them."""
+        check_cred(cred)
+        check_int("mode", mode)
         if cred.uid not in {0, self.uid}:
             raise error(EPERM, self.path, "only its owner may change the mode")
         self.mode = mode & PERMISSIONS
 
     def chown(self, uid: int, gid: int, cred: Credentials) -> None:
         """Change owner and group on behalf of *cred*; -1 leaves one as it is."""
+        check_cred(cred)
         if not self._attributes.may_chown(uid, gid, cred):
             raise error(EPERM, self.path, "only the superuser may change the owner")
         self._set(self._attributes.chowned(uid, gid))
 
     def check(self, cred: Credentials, mask: int) -> None:
         """Raise ``EACCES`` unless the mode bits allow *cred* what *mask* says."""
+        check_cred(cred)
         now = self._attributes
         if not cred.allows(now.mode, now.uid, now.gid, mask):
             raise error(EACCES, self.path)

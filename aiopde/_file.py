@@ -13,6 +13,7 @@ import anyio
 from anyio.abc import AsyncResource
 
 from . import _read_write
+from ._check import check_int, check_seconds
 from ._credentials import ROOT
 from ._errors import Unique, bad_file, error
 from ._flags import readable, writable
@@ -215,9 +216,8 @@ class ProcFile(Unique, AsyncResource):
         timeout: float | None = 0,  # noqa: ASYNC109
     ) -> int:
         file = self._live("poll")
-        if timeout is not None and not timeout >= 0:
-            msg = f"timeout is a number of seconds >= 0, or None for ever, not {timeout!r}"
-            raise ValueError(msg)
+        check_int("events, as select.POLLIN,", events)
+        check_seconds("timeout", timeout)
         if timeout == 0:
             return await file.poll_now(events)
         with anyio.move_on_after(timeout):
@@ -295,6 +295,9 @@ class ProcFile(Unique, AsyncResource):
         flags: int = mmap_module.MAP_SHARED,
     ) -> Mapping:
         file = self._live("mmap")
+        check_int("length", length)
+        check_int("prot, as mmap.PROT_READ,", prot)
+        check_int("flags, as mmap.MAP_SHARED,", flags)
         if length <= 0:
             raise self._error(EINVAL, f"mmap wants a length >= 1, not {length}")
         if file.removing:
@@ -391,6 +394,7 @@ class ProcFile(Unique, AsyncResource):
             OSError: ``EINVAL``: *size* is negative, or the file is not open for writing.
         """
         file = self._live("truncate")
+        check_int("size", size)
         if size < 0 or not writable(file.flags) or not stat.S_ISREG(file.entry.type):
             raise self._error(EINVAL)
 

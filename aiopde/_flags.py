@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import os
+from errno import EINVAL
+from typing import Final
 
 from ._credentials import MAY_READ, MAY_WRITE
+
+_BITS: Final = 31
+"""How many an ``int`` of C has for flags. A file keeps marks of its own above them."""
 
 
 def check_flags(flags: object) -> None:
@@ -12,6 +17,8 @@ def check_flags(flags: object) -> None:
     if not isinstance(flags, int):
         msg = f"flags are os.O_*, as os.O_RDWR, not {flags!r:.60}: open() has no mode"
         raise TypeError(msg)
+    if flags >> _BITS:
+        raise OSError(EINVAL, f"flags are os.O_*, as os.O_RDWR, not {flags:#x}")
 
 
 def readable(flags: int) -> bool:

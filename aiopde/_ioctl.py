@@ -5,6 +5,7 @@ from __future__ import annotations
 from errno import EFAULT, ENOTTY
 from typing import TYPE_CHECKING, Any, Final
 
+from ._check import check_int
 from ._errors import error
 from ._invoke import nonsense
 
@@ -23,6 +24,7 @@ _OF_FILES: Final = frozenset({1, 0x541B})
 
 async def run_ioctl(file: File, op: str, cmd: int, arg: Any) -> int:
     """Answer what needs no handler, else run it (``do_vfs_ioctl``, ``vfs_ioctl``)."""
+    check_int("cmd", cmd)
     if cmd in _VFS_IOCTLS_OK:
         return 0
     if cmd in _VFS_IOCTLS_EFAULT and not (cmd in _OF_FILES and file.entry.is_dir()):

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any, Self, final
 from anyio.lowlevel import checkpoint
 
 from ._cdev import DevFS
-from ._kmod import Programs, Source
-from ._module import Module, ModuleState
+from ._check import check_int, check_seconds
+from ._kmod import Programs, Source, check_module_name
+from ._module import Module, ModuleState, check_module
 from ._modules import Modules
 from ._poison import UseAfterFreeError
 from ._procfs import ProcFS
+from ._register import check_entry
 from ._trace import logger
 from ._turn import Turn
-from ._watch import check_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -126,6 +127,7 @@ class Kernel:
 
     def find_module(self, name: str) -> Module | None:
         """Return the module of that name, in whatever state. Not a checkpoint."""
+        check_module_name(name)
         return self._modules.by_name.get(name)
 
     def try_module_get(self, module: Module | None) -> bool:
@@ -140,6 +142,7 @@ class Kernel:
 
         Linux: ``try_module_get``.
         """
+        check_module(module)
         return module is None or module.try_get()
 
     def module_put(self, module: Module | None) -> None:
@@ -151,11 +154,13 @@ class Kernel:
 
         Linux: ``module_put``.
         """
+        check_module(module)
         if module is not None:
             module.put()
 
     def owner_of(self, entry: ProcDirEntry) -> Module | None:
         """Return the module that an entry belongs to, and so its handlers. Not a checkpoint."""
+        check_entry(entry)
         return next((module for module in self._modules.all if entry in module.entries), None)
 
     # -- accidents ------------------------------------------------------------------------------
@@ -264,6 +269,7 @@ class Kernel:
         Linux: ``delete_module``, in its order.
         """
         check_seconds("grace", grace)
+        check_int("flags, as os.O_TRUNC,", flags)
         await checkpoint()
         force = bool(flags & os.O_TRUNC)
         module = self._modules.may_unload(name, force=force)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import stat
 from errno import EPERM
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, cast, final
 
+from ._check import check_bool
 from ._entry import ProcDirEntry
 from ._errors import error
 from ._rare import GONE
@@ -24,6 +25,12 @@ class ProcRoot(ProcDirEntry):
     __slots__ = ("_tree",)
 
     def __init__(self, mountpoint: str, tree: Tree, *, fast_acquire: bool) -> None:
+        msg = f"mountpoint is an absolute path, as '/proc', not {mountpoint!r:.60}"
+        if not isinstance(cast("object", mountpoint), str):
+            raise TypeError(msg)
+        if not mountpoint.startswith("/") or (mountpoint.endswith("/") and mountpoint != "/"):
+            raise ValueError(msg)
+        check_bool("fast_acquire", fast_acquire)
         super().__init__(mountpoint, stat.S_IFDIR | 0o555, None, fast_acquire=fast_acquire)
         self._tree = tree
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections.abc
 import functools
 import itertools
 import os
@@ -12,6 +13,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast, final
 
 from ._errors import error
+from ._namei import encode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -52,6 +54,7 @@ def depends(*names: str) -> Callable[[_Main], _Main]:
         raise TypeError(msg)
 
     def note(main: _Main) -> _Main:
+        _check_main(main)
         cast("Any", main).depends = names
         return main
 
@@ -142,7 +145,7 @@ class Programs:
     def __init__(
         self, modules: Mapping[str, Program], module_path: Iterable[str | os.PathLike[str]]
     ) -> None:
-        self._modules = dict(modules)
+        self._modules = _programs(modules)
         self._folders = _folders(module_path)
 
     def find(self, name: str) -> Source:
@@ -199,11 +202,22 @@ class Text:
             self._module = None
 
 
+def _programs(modules: object) -> dict[str, Program]:
+    if not isinstance(modules, collections.abc.Mapping):
+        msg = f"modules are programs by name, as {{'driver': main}}, not {modules!r:.60}"
+        raise TypeError(msg)
+    return dict(cast("Mapping[str, Program]", modules))
+
+
 def _folders(module_path: object) -> list[str]:
     if isinstance(module_path, str | os.PathLike):  # whose letters would be folders
         msg = f"module_path is a list of folders: pass [{module_path!r}]"
         raise TypeError(msg)
-    return [os.fspath(folder) for folder in cast("Iterable[str]", module_path)]
+    try:
+        return [os.fspath(folder) for folder in cast("Iterable[str]", module_path)]
+    except TypeError:
+        msg = f"module_path is a list of folders, as ['/srv/modules'], not {module_path!r:.60}"
+        raise TypeError(msg) from None
 
 
 def _find_source(path: str) -> tuple[str, str]:
@@ -217,6 +231,13 @@ def _find_source(path: str) -> tuple[str, str]:
     if not (spec.origin or "").endswith(".py"):
         raise error(ENOEXEC, path, "no Python source")
     return str(spec.origin), spec.parent or ""
+
+
+def check_module_name(name: object) -> None:
+    """Refuse what is no name, such as the module itself."""
+    if not isinstance(name, str):
+        msg = f"a module is told by its name, as 'driver', not {name!r:.60}"
+        raise TypeError(msg)
 
 
 def _check_main(main: Any) -> ModuleMain:
@@ -235,7 +256,7 @@ def _check_name(name: Any, program: object) -> str:
         raise TypeError(msg)
     if name.split() != [name]:
         raise error(EINVAL, name, "white space would end a name in /proc/modules: pass another")
-    if len(os.fsencode(name)) >= MODULE_NAME_LEN:
+    if len(encode(name)) >= MODULE_NAME_LEN:
         raise error(ENAMETOOLONG, name, f"a module's name has at most {MODULE_NAME_LEN - 1} bytes")
     return name
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from errno import EDEADLK, EINVAL
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Final, Protocol, final
 
 import anyio
@@ -279,7 +280,9 @@ class Module:
 
         Raises:
             RuntimeError: The module is gone.
+            TypeError: *func* is no function; pass ``work, 1`` and not ``work(1)``.
         """
+        _check_function(func)
         if self.state is ModuleState.GONE:
             msg = f"{self!r} starts no tasks: it is gone"
             raise RuntimeError(msg)
@@ -449,3 +452,19 @@ def this_module() -> Module:
         msg = "this_module() is for a module's init, exit, background tasks and handlers"
         raise RuntimeError(msg)  # noqa: TRY004  it is the place that is wrong, not a type
     return owner
+
+
+def _check_function(func: object) -> None:
+    if callable(func):
+        return
+    if isinstance(func, CoroutineType):
+        func.close()  # or Python warns that nobody awaited it
+    msg = f"start_soon() wants an async function that is not called yet, not {func!r:.60}"
+    raise TypeError(msg)
+
+
+def check_module(module: object) -> None:
+    """Refuse what is neither a module nor None, which stands for code that no module holds."""
+    if module is not None and not isinstance(module, Module):
+        msg = f"a module is what insmod() or find_module() returns, not {module!r:.60}"
+        raise TypeError(msg)

@@ -13,7 +13,7 @@ import anyio
 from anyio.lowlevel import checkpoint_if_cancelled
 
 from ._errors import error
-from ._kmod import MODULE_NAME_LEN
+from ._kmod import MODULE_NAME_LEN, check_module_name
 from ._module import EXIT, Module, ModuleState
 from ._trace import emit, logger, sinks
 from ._turn import Stepped, switch
@@ -128,6 +128,7 @@ class Modules:
 
     async def modprobe(self, name: str, params: dict[str, Any], user: Module | None) -> Module:
         """Load a module by name and what it depends on, unless it is loaded; see insmod()."""
+        check_module_name(name)
         module = self.by_name.get(name)
         if module is None or module.state is ModuleState.GOING:
             return await self.insmod(self._programs.find(name), params, probe=True, user=user)
@@ -264,6 +265,7 @@ class Modules:
 
     def may_unload(self, name: str, *, force: bool) -> Module:
         """Find a module by name, and refuse what forbids to unload it."""
+        check_module_name(name)
         module = self.by_name.get(name)
         if module is None or len(os.fsencode(name)) >= MODULE_NAME_LEN:
             raise error(ENOENT, name, "no such module")

@@ -7,7 +7,8 @@ import stat
 from errno import EEXIST, EINVAL, EISDIR, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR
 from typing import TYPE_CHECKING, Final
 
-from ._credentials import MAY_EXEC, MAY_WRITE
+from ._check import check_path
+from ._credentials import MAY_EXEC, MAY_WRITE, check_cred
 from ._errors import error
 from ._flags import wanted
 
@@ -44,6 +45,7 @@ def walk(
     Linux: ``path_lookupat``, ``proc_lookup_de``.
     """
     check_path(path)
+    check_cred(cred)
     here = start or root
     todo = _components(root, path)
     if path.startswith("/"):
@@ -60,13 +62,6 @@ def walk(
             todo += _components(root, target)
             here = root if target.startswith("/") else here.parent
     return here
-
-
-def check_path(path: object) -> None:
-    """Refuse what is no path before it fails somewhere inside."""
-    if not isinstance(path, str):
-        msg = f"a path is a str, as 'driver/x', not {path!r:.60}"
-        raise TypeError(msg)
 
 
 def _components(root: ProcRoot, path: str) -> list[str]:
@@ -151,12 +146,26 @@ def check_name(parent: ProcDirEntry, name: str, *, at_root: bool) -> None:
     """
     if not name:
         raise error(EINVAL, parent.path, "the name is empty (a slash at the end?)")
-    if len(os.fsencode(name)) > NAME_MAX:
-        raise error(ENAMETOOLONG, name, f"{len(os.fsencode(name))} bytes, {NAME_MAX} at most")
+    length = len(encode(name))
+    if length > NAME_MAX:
+        raise error(ENAMETOOLONG, name, f"{length} bytes, {NAME_MAX} at most")
     if name in {".", ".."} or "\0" in name:
         raise error(EINVAL, f"{parent.path}/{name}", f"no entry can be named {name!r}")
     if at_root and _is_pid(name):
         raise error(EINVAL, f"{parent.path}/{name}", "at the root a number is a process id")
+
+
+def encode(name: str) -> bytes:
+    """
+    Return the bytes that a name, or the target of a symlink, is made of.
+
+    Raises:
+        OSError: ``EINVAL``: it has characters that no bytes stand for (lone surrogates).
+    """
+    try:
+        return os.fsencode(name)
+    except UnicodeEncodeError:
+        raise error(EINVAL, name, "a name is made of bytes, and this is not") from None
 
 
 def _is_pid(name: str) -> bool:

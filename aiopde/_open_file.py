@@ -14,7 +14,7 @@ from ._invoke import nonsense, run
 from ._trace import emit, logger, sinks
 from ._traffic import Traffic, Waiter
 from ._usecount import BIAS
-from ._wait import Wakeup, poll_table
+from ._wait import Wakeup, check_queue, poll_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -162,6 +162,10 @@ class File(Unique):
 
         Linux: ``wait_event_interruptible``; there, nobody wakes such a handler at removal.
         """
+        check_queue(queue)
+        if not callable(cast("object", condition)):
+            msg = f"condition is a plain function, as lambda: letters, not {condition!r:.60}"
+            raise TypeError(msg)
         while not (met := condition()):
             if self.entry.removing:
                 raise refuse("wait", self.entry)
@@ -181,6 +185,7 @@ class File(Unique):
 
         Linux: ``poll_wait``.
         """
+        check_queue(queue)
         wakeup = poll_table.get()
         if wakeup is not None:
             wakeup.add(queue)

@@ -8,6 +8,8 @@ import inspect
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Self, final
 
+from ._check import check_bool
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
@@ -107,6 +109,7 @@ class ProcOps:
 
     def __post_init__(self) -> None:
         handlers = {op: getattr(self, op) for op in PARAMETERS}
+        check_bool("permanent", self.permanent)
         for op, handler in handlers.items():
             check_handler("ProcOps", op, handler, PARAMETERS[op])
         awaited = frozenset(op for op, handler in handlers.items() if is_async(handler))

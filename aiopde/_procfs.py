@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import stat
 from errno import EINVAL, ENOENT, ENOTEMPTY
 from typing import TYPE_CHECKING, Any, Final, Self, final
@@ -10,21 +9,22 @@ from typing import TYPE_CHECKING, Any, Final, Self, final
 import anyio
 from anyio.lowlevel import EventLoopToken, checkpoint, current_token
 
+from ._check import check_bool, check_path, check_seconds
 from ._entry import ProcDirEntry
 from ._errors import error
 from ._holders import holders
 from ._inum import InodeNumbers
 from ._kinds import KillableEntry, MountPoint, ProcRoot
-from ._namei import check_path, locate
+from ._namei import encode, locate
 from ._ops import NO_OPS, ProcOps
 from ._owner import current_owner, find_owner
 from ._proc_seq import seq_table, single_table
 from ._rare import GONE
 from ._reaper import Reaper
-from ._register import file_mode, foreign, no_table, permissions, place
+from ._register import check_entry, file_mode, foreign, no_table, permissions, place
 from ._removal import Removal, removable, removal_around, subtree
 from ._vfs import VFS
-from ._watch import check_seconds, refuse_self_removal
+from ._watch import refuse_self_removal
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -80,9 +80,6 @@ class ProcFS(VFS):
         grace: float | None = None,
         hung_task_timeout: float | None = 10.0,
     ) -> None:
-        if not mountpoint.startswith("/") or (mountpoint.endswith("/") and mountpoint != "/"):
-            msg = f"mountpoint is an absolute path, as '/proc', not {mountpoint!r}"
-            raise ValueError(msg)
         check_seconds("grace", grace)
         check_seconds("hung_task_timeout", hung_task_timeout)
         self.root: ProcRoot = ProcRoot(mountpoint, self, fast_acquire=fast_acquire)
@@ -166,8 +163,12 @@ class ProcFS(VFS):
         given: type = type(ops)
         if given is not ProcOps:
             raise no_table(ops)
-        mode = file_mode(name, mode) if mode else _REGULAR
-        kind = KillableEntry if killable else ProcDirEntry
+        # A million of these may be wanted: what is given is looked at where it is not the default.
+        mode = file_mode(name, mode) if mode != 0 else _REGULAR
+        kind: type[ProcDirEntry] = ProcDirEntry
+        if killable is not False:
+            check_bool("killable", killable)
+            kind = KillableEntry
         return self._register(name, mode, parent, ops, data, fast_acquire, kind)
 
     def create_seq(
@@ -272,8 +273,11 @@ class ProcFS(VFS):
         check_path(target)
         if not target:
             raise error(ENOENT, name, f"a symlink wants a path to lead to, not {target!r}")
+        size = len(encode(target))
+        if "\0" in target:
+            raise error(EINVAL, name, f"no symlink can lead to {target!r:.60}")
         entry = self._register(name, stat.S_IFLNK | 0o777, parent, data=target)
-        entry.size = len(os.fsencode(target))
+        entry.size = size
         return entry
 
     def create_mount_point(self, name: str, *, parent: ProcDirEntry | None = None) -> ProcDirEntry:
@@ -305,6 +309,8 @@ class ProcFS(VFS):
             raise error(EINVAL, f"{parent.path}/{leaf}", why)
         if fast_acquire is None:
             fast_acquire = self.root._attributes.fast_acquire
+        else:
+            check_bool("fast_acquire", fast_acquire)
         entry = kind(leaf, mode, parent, ops, data, fast_acquire)
         entry._block, entry._offset = self.inodes.take_parts()
         if parent._rare.removal is GONE:
@@ -422,4 +428,7 @@ class ProcFS(VFS):
 
         See :meth:`ProcDirEntry.holders`.
         """
-        return holders(self.root if entry is None else entry)
+        if entry is None:
+            entry = self.root
+        check_entry(entry)
+        return holders(entry)

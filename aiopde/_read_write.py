@@ -10,6 +10,7 @@ import os
 from errno import EINVAL, EIO, ESPIPE
 from typing import TYPE_CHECKING, Any
 
+from ._check import check_int
 from ._errors import bad_file
 from ._flags import readable, writable
 from ._invoke import (
@@ -155,6 +156,9 @@ async def write_bad(self: ProcFile, data: bytes) -> int:
 async def pread(self: ProcFile, size: int, offset: int) -> bytes:
     """Read elsewhere than at the position."""
     self._live("pread")
+    if type(size) is not int or type(offset) is not int:
+        check_size("pread", size)
+        check_int("offset", offset)
     if size < 0 or offset < 0:
         raise self._error(EINVAL, f"pread({size}, {offset}): both must be >= 0")
     file = _for_reading(self, "pread")
@@ -167,7 +171,10 @@ async def pread(self: ProcFile, size: int, offset: int) -> bytes:
 
 async def readv(self: ProcFile, sizes: Iterable[int]) -> list[bytes]:
     """Read into several buffers."""
-    sizes = list(sizes)
+    try:
+        sizes = list(sizes)
+    except TypeError:
+        raise no_size("readv", sizes) from None
     for size in sizes:
         check_size("readv", size)
     file = _for_reading(self, "readv")
@@ -187,6 +194,8 @@ async def pwrite(self: ProcFile, data: bytes, offset: int) -> int:
     """Write elsewhere than at the position."""
     data = as_bytes(data)
     self._live("pwrite")
+    if type(offset) is not int:
+        check_int("offset", offset)
     if offset < 0:
         raise self._error(EINVAL, f"pwrite(..., {offset}): the offset must be >= 0")
     file = _for_pwrite(self, "pwrite")
@@ -198,6 +207,8 @@ async def pwrite(self: ProcFile, data: bytes, offset: int) -> int:
 async def lseek(self: ProcFile, offset: int, whence: int = os.SEEK_SET) -> int:
     """Set the position to what the handler says."""
     file = self._live("lseek")
+    check_int("offset", offset)
+    check_int("whence, as os.SEEK_SET,", whence)
     if not 0 <= whence <= os.SEEK_HOLE:
         raise self._error(EINVAL, f"no such whence: {whence}")
     if file.entry.ops.lseek is None:
@@ -262,4 +273,8 @@ def as_bytes(data: Any) -> bytes:
     if isinstance(data, str):
         msg = "write wants bytes, not str: pass text.encode(), or use write_text()"
         raise TypeError(msg)
-    return data if type(data) is bytes else memoryview(data).tobytes()
+    try:
+        return data if type(data) is bytes else memoryview(data).tobytes()
+    except TypeError:
+        msg = f"write wants bytes, or a buffer of them, not {data!r:.60}"
+        raise TypeError(msg) from None

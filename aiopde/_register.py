@@ -50,12 +50,19 @@ def foreign(parent: object) -> TypeError | ValueError:
     return ValueError(f"{parent!r} belongs to another ProcFS: pass an entry of this one")
 
 
+def check_entry(entry: object) -> None:
+    """Refuse what is none."""
+    if not isinstance(entry, ProcDirEntry):
+        msg = f"what is wanted is an entry, as lookup() returns it, not {entry!r:.60}"
+        raise TypeError(msg)
+
+
 def no_table(ops: object) -> TypeError:
     """Make the error of what is no table of handlers."""
-    msg = f"create() wants a ProcOps, not {ops!r:.60}: pass ProcOps(read=...), or ProcOps.of(it)"
+    msg = f"the handlers are a ProcOps, not {ops!r:.60}: pass ProcOps(read=...), or ProcOps.of(it)"
     if isinstance(ops, type):
         name = ops.__name__
-        msg = f"create() wants a ProcOps, not a class: pass ProcOps.of({name}()), not {name}"
+        msg = f"the handlers are a ProcOps, not a class: pass ProcOps.of({name}()), not {name}"
     return TypeError(msg)
 
 

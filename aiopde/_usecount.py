@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, Self
 import anyio
 from anyio.lowlevel import checkpoint
 
+from ._check import check_bool
 from ._errors import EntryRemovedError, Unique
 
 if TYPE_CHECKING:
@@ -170,6 +171,7 @@ class UseCount(Rundown):
     __slots__ = ("_completion", "_fast_acquire")
 
     def __init__(self, name: str = "", *, fast_acquire: bool = False) -> None:
+        check_bool("fast_acquire", fast_acquire)
         self._name = name
         self._fast_acquire = fast_acquire
         self._in_use = 0

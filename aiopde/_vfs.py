@@ -7,6 +7,7 @@ import stat
 from errno import EINVAL, EISDIR, ENOTDIR
 from typing import TYPE_CHECKING, Any, Final
 
+from ._check import check_int
 from ._credentials import MAY_EXEC, MAY_READ, MAY_WRITE, ROOT
 from ._entry import ProcDirEntry
 from ._errors import error
@@ -177,6 +178,7 @@ class VFS:
             OSError: Those of :meth:`lookup`; ``EACCES``: the mode bits forbid it; ``EINVAL``:
                 *how* has other bits.
         """
+        check_int("how, as os.R_OK,", how)
         if how & ~(MAY_READ | MAY_WRITE | MAY_EXEC):
             raise error(EINVAL, path, f"how is F_OK, or any of R_OK, W_OK and X_OK, not {how}")
         self.lookup(path, cred=cred, dir_fd=dir_fd).check(cred, how)
@@ -189,6 +191,7 @@ class VFS:
             OSError: Those of :meth:`lookup`; ``EISDIR``; ``EINVAL``: *size* is negative;
                 ``EACCES``.
         """
+        check_int("size", size)
         entry = self.lookup(path, cred=cred)
         if entry.is_dir():
             raise error(EISDIR, entry.path)
@@ -426,8 +429,6 @@ class VFS:
             raise error(EISDIR, entry.path)
         return entry
 
-
-# They run handlers themselves: see above.
 
 # They run handlers themselves: see above.
 add_site(VFS.open, "file", "open")

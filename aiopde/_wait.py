@@ -98,8 +98,16 @@ class Wakeup:
 
     def add(self, queue: WaitQueue) -> None:
         """Be woken by *queue* too."""
+        check_queue(queue)
         self._queues.append(queue)
         queue.add(self.event)
+
+
+def check_queue(queue: object) -> None:
+    """Refuse what nobody could be woken by."""
+    if not isinstance(queue, WaitQueue):
+        msg = f"queue is a WaitQueue, whose wake_up() ends the waiting, not {queue!r:.60}"
+        raise TypeError(msg)
 
 
 poll_table: ContextVar[Wakeup | None] = ContextVar("poll_table", default=None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from errno import EDEADLK, ETIMEDOUT
-from typing import TYPE_CHECKING, Any, Final, final
+from typing import TYPE_CHECKING, Final, final
 
 import anyio
 
@@ -47,17 +47,6 @@ class RemovalTimeoutError(TimeoutError):
 
     def __reduce__(self) -> tuple[type[RemovalTimeoutError], tuple[object, ...]]:
         return RemovalTimeoutError, (self.filename, self.seconds, self.holders)
-
-
-def check_seconds(name: str, seconds: Any) -> None:
-    """Refuse what is no time to wait."""
-    if seconds is None:
-        return
-    msg = f"{name} is a number of seconds >= 0, or None for ever, not {seconds!r}"
-    if not isinstance(seconds, int | float):
-        raise TypeError(msg)
-    if not seconds >= 0:
-        raise ValueError(msg)
 
 
 def list_of(holders: Sequence[Holder]) -> str:

@@ -36,15 +36,26 @@ class TestAttributes:
             assert (entry.uid, entry.gid, entry.size) == (1, 2, 3)
 
     @pytest.mark.parametrize(
-        ("name", "value"), [("mode", -1), ("mode", 0o10000), ("uid", -1), ("gid", -1), ("size", -1)]
+        ("name", "value"),
+        [
+            ("mode", -1),
+            ("mode", 0o10000),
+            ("uid", -1),
+            ("uid", 2**32 - 1),
+            ("gid", -1),
+            ("gid", 2**32 - 1),
+            ("size", -1),
+            ("size", 2**63),
+        ],
     )
     async def test_values_that_cannot_be(self, name: str, value: int) -> None:
         """
-        A negative number, or a mode with type bits, is a ValueError that names the attribute.
+        A number that no kernel has room for, or a mode with type bits, is a ValueError that names
+        the attribute.
         """
         async with ProcFS() as proc:
             entry = proc.create("x", ProcOps())
-            with unchanged(proc), pytest.raises(ValueError, match=f"{name} must be .*, not "):
+            with unchanged(proc), pytest.raises(ValueError, match=f"{name} (is|must be) .*, not "):
                 setattr(entry, name, value)
 
     async def test_a_new_entry_takes_the_owner_of_its_parent(self) -> None:
@@ -196,7 +207,7 @@ class TestChown:
         """
         async with ProcFS() as proc:
             proc.create("x", ProcOps(), mode=0o4755)
-            with unchanged(proc), pytest.raises(ValueError, match=r"id must be >= 0, not -2"):
+            with unchanged(proc), pytest.raises(ValueError, match=r"id is 0 to 4294967294, not -2"):
                 proc.chown("x", uid, gid)
 
     @pytest.mark.parametrize(

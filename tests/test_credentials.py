@@ -45,14 +45,26 @@ class TestIdentity:
 
     @pytest.mark.parametrize("name", ["uid", "gid"])
     @pytest.mark.parametrize(
-        ("given_", "error"), [("root", TypeError), (None, TypeError), (-1, ValueError)]
+        ("given_", "error"),
+        [("root", TypeError), (None, TypeError), (-1, ValueError), (2**32 - 1, ValueError)],
     )
     def test_an_id_is_a_number(self, name: str, given_: Any, error: type[Exception]) -> None:
         """
         A user's name is no id, and what never fits any file would refuse all without a word.
         """
-        with pytest.raises(error, match=rf"^{name} is a number >= 0, .* not {given_!r}$"):
+        with pytest.raises(error, match=rf"^{name}, as os.get{name}.* is .*, not {given_!r}$"):
             Credentials(**{name: given_})
+
+    @pytest.mark.parametrize(
+        ("groups", "error"),
+        [("wheel", TypeError), (10, TypeError), (["wheel"], TypeError), ([-1], ValueError)],
+    )
+    def test_groups_are_numbers(self, groups: Any, error: type[Exception]) -> None:
+        """
+        A group's name is no id, and its letters are no list of them.
+        """
+        with pytest.raises(error, match=r"groups .*, not "):
+            Credentials(groups=groups)
 
     def test_groups(self) -> None:
         """

@@ -94,7 +94,8 @@ class DevFS:
         self._check_name(name)
         module = find_owner(self)
         text = module if isinstance(module, Module) else None
-        cdev = Cdev(
+        cdev = Cdev()
+        cdev.prepare(
             name,
             stat.S_IFCHR | (stat.S_IMODE(mode) or PERMISSIONS),
             parent=self.root,

@@ -24,7 +24,7 @@ class ProcRoot(ProcDirEntry):
     __slots__ = ("_tree",)
 
     def __init__(self, mountpoint: str, tree: Tree, *, fast_acquire: bool) -> None:
-        super().__init__(mountpoint, stat.S_IFDIR | 0o555, None, fast_acquire=fast_acquire)
+        self.prepare(mountpoint, stat.S_IFDIR | 0o555, None, fast_acquire=fast_acquire)
         self._tree = tree
 
     @property
@@ -45,8 +45,9 @@ class KillableEntry(ProcDirEntry):
 
     killable: bool = True
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def prepare(self, *args: Any, **kwargs: Any) -> None:
+        """Fill in what a new entry consists of."""
+        super().prepare(*args, **kwargs)
         # One for each call inside.
         self.scopes: set[anyio.CancelScope] = set()
 

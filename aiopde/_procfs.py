@@ -305,7 +305,8 @@ class ProcFS(VFS):
             raise error(EINVAL, f"{parent.path}/{leaf}", why)
         if fast_acquire is None:
             fast_acquire = self.root._attributes.fast_acquire
-        entry = kind(leaf, mode, parent, ops, data, fast_acquire)
+        entry = kind()
+        entry.prepare(leaf, mode, parent, ops, data, fast_acquire)
         entry._block, entry._offset = self.inodes.take_parts()
         if parent._rare.removal is GONE:
             self._orphaned.append(parent)

@@ -101,7 +101,8 @@ class DevFS:
         mode = permissions(name, mode, PERMISSIONS, stat.S_IFCHR)
         module = find_owner(self)
         text = module if isinstance(module, Module) else None
-        cdev = Cdev(
+        cdev = Cdev()
+        cdev.prepare(
             name,
             stat.S_IFCHR | mode,
             parent=self.root,

@@ -111,7 +111,8 @@ class ProcDirEntry(Rundown, AsyncResource):
         "parent",
     )
 
-    def __init__(
+    # In the place of an __init__: a class that has one takes as long again to call.
+    def prepare(
         self,
         name: str,
         mode: int,
@@ -120,6 +121,7 @@ class ProcDirEntry(Rundown, AsyncResource):
         data: Any = None,
         fast_acquire: bool = False,
     ) -> None:
+        """Fill in what a new entry consists of, but for its inode number."""
         self._name = name
         self._in_use = 0
         if parent is None:

@@ -31,7 +31,7 @@ class ProcRoot(ProcDirEntry):
         if not mountpoint.startswith("/") or (mountpoint.endswith("/") and mountpoint != "/"):
             raise ValueError(msg)
         check_bool("fast_acquire", fast_acquire)
-        super().__init__(mountpoint, stat.S_IFDIR | 0o555, None, fast_acquire=fast_acquire)
+        self.prepare(mountpoint, stat.S_IFDIR | 0o555, None, fast_acquire=fast_acquire)
         self._tree = tree
 
     @property
@@ -52,8 +52,9 @@ class KillableEntry(ProcDirEntry):
 
     killable: bool = True
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def prepare(self, *args: Any, **kwargs: Any) -> None:
+        """Fill in what a new entry consists of."""
+        super().prepare(*args, **kwargs)
         # One for each call inside.
         self.scopes: set[anyio.CancelScope] = set()
 

@@ -23,11 +23,12 @@ def place(root: ProcRoot, name: str, parent: ProcDirEntry | None) -> tuple[ProcD
     """Find where a new entry goes, and refuse what cannot be there."""
     below: Any = root if parent is None else parent
     top = below
-    # What parent.tree does, in place, for what may be no entry at all.
-    while isinstance(top, ProcDirEntry) and top.parent is not top:
+    # What parent.tree does, in place, for what may be no entry at all. The root is not asked what
+    # it is: for a subclass of what is an ABC that takes longer than all else here.
+    while top is not root:
+        if not isinstance(top, ProcDirEntry) or top.parent is top:
+            raise foreign(below)
         top = top.parent
-    if top is not root:
-        raise foreign(below)
     # Most names are a few letters and digits; there is nothing to find out about these.
     usual = type(name) is str and name.isalnum() and len(name) < _SHORT
     if usual and parent is not None and parent is not root:

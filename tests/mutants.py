@@ -598,8 +598,15 @@ MUTANTS: Final = (
     Mutant(
         "listing: names that came out of order are not sorted",
         "_subdir.py",
-        "                self._last = None\n",
-        "                self._last = name\n",
+        " if longer > 0 or (longer == 0 and name > last) else None\n",
+        "\n",
+    ),
+    Mutant(
+        "listing: names that are no ASCII are taken for sorted",
+        "_subdir.py",
+        '            if not "".join(names).isascii():\n                names.sort(key=_rank)\n'
+        "            elif",
+        "            if",
     ),
     Mutant(
         "listing: names of one length are not sorted",

@@ -101,8 +101,8 @@ class DevFS:
         mode = permissions(name, mode, PERMISSIONS, stat.S_IFCHR)
         module = find_owner(self)
         text = module if isinstance(module, Module) else None
-        cdev = Cdev()
-        cdev.prepare(
+        cdev = object.__new__(Cdev)
+        cdev._prepare(
             name,
             stat.S_IFCHR | mode,
             parent=self.root,

@@ -31,7 +31,7 @@ class ProcRoot(ProcDirEntry):
         if not mountpoint.startswith("/") or (mountpoint.endswith("/") and mountpoint != "/"):
             raise ValueError(msg)
         check_bool("fast_acquire", fast_acquire)
-        self.prepare(mountpoint, stat.S_IFDIR | 0o555, None, fast_acquire=fast_acquire)
+        self._prepare(mountpoint, stat.S_IFDIR | 0o555, None, fast_acquire=fast_acquire)
         self._tree = tree
 
     @property
@@ -52,9 +52,9 @@ class KillableEntry(ProcDirEntry):
 
     killable: bool = True
 
-    def prepare(self, *args: Any, **kwargs: Any) -> None:
+    def _prepare(self, *args: Any, **kwargs: Any) -> None:
         """Fill in what a new entry consists of."""
-        super().prepare(*args, **kwargs)
+        super()._prepare(*args, **kwargs)
         # One for each call inside.
         self.scopes: set[anyio.CancelScope] = set()
 

@@ -16,6 +16,7 @@ from anyio.abc import AsyncResource
 from aiopde import (
     Credentials,
     EntryStatistics,
+    ProcDirEntry,
     ProcFS,
     ProcOps,
     UseCount,
@@ -32,6 +33,13 @@ stranger = Credentials(uid=7, gid=7)
 
 
 class TestWhatItIs:
+    def test_is_not_made_by_hand(self) -> None:
+        """
+        A tree makes its entries; one by itself would belong to none.
+        """
+        with pytest.raises(TypeError, match=r"made by proc\.create"):
+            ProcDirEntry()
+
     async def test_kinds(self) -> None:
         """
         Its type is that of a regular file, a directory or a symlink; a mount point is a directory.

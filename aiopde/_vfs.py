@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from errno import EINVAL, EISDIR, ENOTDIR
+from threading import get_ident
 from typing import TYPE_CHECKING, Any, Final
 
 from ._check import check_int, check_thread
@@ -302,7 +303,8 @@ class VFS:
 
     async def _arrive(self, path: str | ProcDirEntry, **how: Any) -> ProcDirEntry:
         """Make the checkpoint of a call, if it has one, and find what it is about after that."""
-        check_thread(self, self.thread)
+        if self.thread != get_ident():
+            check_thread(self, self.thread)
         if isinstance(path, ProcDirEntry):
             if not path.fast_acquire:
                 await self.checkpoint()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from threading import get_ident
 from typing import Final
 
 ID_MAX: Final = 2**32 - 2
@@ -42,6 +43,21 @@ def check_seconds(what: str, seconds: object) -> None:
         raise TypeError(msg)
     if not seconds >= 0:
         raise ValueError(msg)
+
+
+def check_thread(owner: object, thread: int | None) -> None:
+    """
+    Refuse a call from another thread than that of the event loop something belongs to.
+
+    Its counts are plain numbers and its events that loop's. Other loops run in other threads, so
+    that these are seen too, for less than it takes to ask which loop is running.
+    """
+    if thread is not None and thread != get_ident():
+        msg = (
+            f"{owner!r} belongs to the event loop of another thread: from this one, call"
+            " anyio.from_thread.run_sync(function), or run(function) if that is async"
+        )
+        raise RuntimeError(msg)
 
 
 def check_path(path: object) -> None:

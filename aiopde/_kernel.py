@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self, final
 from anyio.lowlevel import checkpoint
 
 from ._cdev import DevFS
-from ._check import check_int, check_seconds
+from ._check import check_int, check_seconds, check_thread
 from ._kmod import Programs, Source, check_module_name
 from ._module import Module, ModuleState, check_module
 from ._modules import Modules
@@ -103,6 +103,7 @@ class Kernel:
         exc: BaseException | None,
         tb: TracebackType | None,
     ) -> None:
+        self.proc.refuse_to_leave()
         try:
             await self._modules.close()
         finally:
@@ -207,6 +208,7 @@ class Kernel:
 
         Linux: ``finit_module``, ``load_module``, ``do_init_module``.
         """
+        check_thread(self, self.proc.thread)
         await checkpoint()
         return await self._modules.insmod(Source(program, name), params, probe=False)
 
@@ -227,6 +229,7 @@ class Kernel:
                 ``ELOOP``: it depends on itself.
             Exception: Whatever an init raised.
         """
+        check_thread(self, self.proc.thread)
         await checkpoint()
         return await self._modules.modprobe(name, params, None)
 
@@ -270,6 +273,7 @@ class Kernel:
         """
         check_seconds("grace", grace)
         check_int("flags, as os.O_TRUNC,", flags)
+        check_thread(self, self.proc.thread)
         await checkpoint()
         force = bool(flags & os.O_TRUNC)
         module = self._modules.may_unload(name, force=force)
@@ -315,6 +319,7 @@ class Kernel:
 
         Linux: has no such thing; ``rmmod`` and ``insmod`` leave a gap.
         """
+        check_thread(self, self.proc.thread)
         await checkpoint()
         self._modules.refuse_closed()
         old = self._modules.may_unload(name, force=False)

@@ -8,11 +8,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from errno import EDEADLK, EINVAL
+from threading import get_ident
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Final, Protocol, final
 
 import anyio
 
+from ._check import check_thread
 from ._errors import error
 from ._holders import holders, own_sites, running_handler, standing
 from ._ops import PARAMETERS
@@ -105,6 +107,7 @@ class Module:
 
     def __init__(self, log: Log, source: Source, params: dict[str, Any]) -> None:
         self.log = log
+        self._thread = get_ident()
         self.source = source
         self.params: dict[str, Any] = params
         self.state: ModuleState = ModuleState.UNFORMED
@@ -279,10 +282,11 @@ class Module:
         the module, in an ``ExceptionGroup``.
 
         Raises:
-            RuntimeError: The module is gone.
+            RuntimeError: The module is gone, or its event loop is another thread's.
             TypeError: *func* is no function; pass ``work, 1`` and not ``work(1)``.
         """
         _check_function(func)
+        check_thread(self, self._thread)
         if self.state is ModuleState.GONE:
             msg = f"{self!r} starts no tasks: it is gone"
             raise RuntimeError(msg)

@@ -23,6 +23,8 @@ from ._watch import RemovalTimeoutError
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
+    from anyio.abc import TaskGroup
+
     from ._kmod import Programs, Source
     from ._module import Log
     from ._procfs import ProcFS
@@ -46,7 +48,8 @@ class Modules:
         self._kernel = kernel
         self._proc = proc
         self._programs = programs
-        self._tasks = anyio.create_task_group()
+        # Made when it is entered: a kernel may be made before there is a loop.
+        self._tasks: TaskGroup
         self._closed = True
         # By name; and, in the order in which they were loaded, these and the others: the new
         # version of a reload while its init runs, and the old one until it is gone.
@@ -56,7 +59,7 @@ class Modules:
 
     async def open(self) -> None:
         """Take modules from now on."""
-        await self._tasks.__aenter__()
+        self._tasks = await anyio.create_task_group().__aenter__()
         self._closed = False
 
     async def close(self) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import stat
 from errno import EINVAL, ENOENT, ENOTEMPTY
+from threading import get_ident
 from typing import TYPE_CHECKING, Any, Final, Self, final
 
 import anyio
 from anyio.lowlevel import EventLoopToken, checkpoint, current_token
 
-from ._check import check_bool, check_path, check_seconds
+from ._check import check_bool, check_path, check_seconds, check_thread
 from ._entry import ProcDirEntry
 from ._errors import error
 from ._holders import holders
@@ -89,6 +90,7 @@ class ProcFS(VFS):
         self.checkpoint: Checkpoint = checkpoint
         self._reaper = Reaper(grace=grace, hung_task_timeout=hung_task_timeout)
         self._loop: EventLoopToken | None = None
+        self.thread: int | None = None
         # Removed entries that something was created below afterwards.
         self._orphaned: list[ProcDirEntry] = []
 
@@ -100,9 +102,10 @@ class ProcFS(VFS):
 
     async def __aenter__(self) -> Self:
         if self._reaper.tasks is not None or self.root.removing:
-            msg = "a ProcFS can be entered once: make another one"
+            what = "ProcFS" if self.owners is None else "Kernel"
+            msg = f"a {what} can be entered once: make another one"
             raise RuntimeError(msg)
-        self._loop = current_token()
+        self._loop, self.thread = current_token(), get_ident()
         # What anyio's own asks for anew each time, which takes half a microsecond.
         self.checkpoint = self._loop.backend_class.checkpoint
         await self._reaper.start(self.checkpoint)
@@ -114,7 +117,14 @@ class ProcFS(VFS):
         exc: BaseException | None,
         tb: TracebackType | None,
     ) -> None:
+        self.refuse_to_leave()
         await self._reaper.stop(self._begin_all(), exc)
+
+    def refuse_to_leave(self) -> None:
+        """Refuse to end what has not begun, or has ended."""
+        if self._reaper.tasks is None or self.root.removing:
+            msg = f"{self!r} is left once, after it was entered: use 'async with'"
+            raise RuntimeError(msg)
 
     def _begin_all(self) -> list[Removal]:
         removals = [self._reaper.begin(self.root, subtree(self.root))]
@@ -156,6 +166,8 @@ class ProcFS(VFS):
                 can have that name, *mode* is of something else than a file, or it is to be
                 permanent below what is being removed; ``ENAMETOOLONG``; ``ENOENT``: a directory
                 on the way is missing; ``EPERM``: the parent is a mount point.
+            RuntimeError: The tree is not entered, or was left; or this is another thread than that
+                of its event loop.
             TypeError: *ops* is no :class:`ProcOps`.
 
         Linux: ``proc_create_data``.
@@ -300,9 +312,9 @@ class ProcFS(VFS):
         fast_acquire: bool | None = None,
         kind: type[ProcDirEntry] = ProcDirEntry,
     ) -> ProcDirEntry:
-        if self._reaper.tasks is None or self.root._in_use < 0:
-            msg = f"{self!r} takes no entries: register inside 'async with ProcFS() as proc:'"
-            raise RuntimeError(msg)
+        # Nor has a tree a thread that was not entered.
+        if self.thread != get_ident() or self.root._in_use < 0:
+            raise self._closed()
         parent, leaf = place(self.root, name, parent)
         if ops.permanent and removal_around(parent) is not None:
             why = "a removal is under way there, and would have to take a permanent entry along"
@@ -322,6 +334,13 @@ class ProcFS(VFS):
         if owner is not None:
             owner.add(entry)
         return entry
+
+    def _closed(self) -> RuntimeError:
+        """Make the error of a registration where or when there can be none."""
+        if not self.root.removing:
+            check_thread(self, self.thread)
+        msg = f"{self!r} takes no entries: register inside 'async with ProcFS() as proc:'"
+        return RuntimeError(msg)
 
     # -- removal --------------------------------------------------------------------------------
 
@@ -382,6 +401,7 @@ class ProcFS(VFS):
     async def remove_entry(self, entry: ProcDirEntry, grace: float | None) -> None:
         """Remove an entry and all below it, or join whoever does."""
         check_seconds("grace", grace)
+        check_thread(self, self.thread)
         self._refuse_root(entry)
         if entry._removal is GONE:
             if not entry.fast_acquire:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import stat
 from errno import EINVAL, EISDIR, ENOTDIR
+from threading import get_ident
 from typing import TYPE_CHECKING, Any, Final
 
-from ._check import check_int
+from ._check import check_int, check_thread
 from ._credentials import MAY_EXEC, MAY_READ, MAY_WRITE, ROOT
 from ._entry import ProcDirEntry
 from ._errors import error
@@ -43,6 +44,8 @@ class VFS:
     """What every path starts from."""
     checkpoint: Checkpoint
     """What a call that need not wait begins with."""
+    thread: int | None
+    """Where its event loop runs; None until it is entered."""
 
     # -- looking --------------------------------------------------------------------------------
 
@@ -300,6 +303,8 @@ class VFS:
 
     async def _arrive(self, path: str | ProcDirEntry, **how: Any) -> ProcDirEntry:
         """Make the checkpoint of a call, if it has one, and find what it is about after that."""
+        if self.thread != get_ident():
+            check_thread(self, self.thread)
         if isinstance(path, ProcDirEntry):
             if not path.fast_acquire:
                 await self.checkpoint()

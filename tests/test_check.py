@@ -4,15 +4,31 @@ from __future__ import annotations
 
 import errno
 import os
+from functools import partial
 from inspect import isawaitable
+from operator import attrgetter
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import pytest
+from anyio import from_thread, to_thread
 
-from aiopde import Cdev, Credentials, DevFS, Kernel, ProcFS, ProcOps, UseCount, WaitQueue, depends
+from aiopde import (
+    Cdev,
+    Credentials,
+    DevFS,
+    Kernel,
+    Module,
+    ProcFS,
+    ProcOps,
+    UseCount,
+    WaitQueue,
+    depends,
+)
 
-from .helpers import answering, refused, unchanged
+from .helpers import answering, refused, tree, unchanged
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -116,7 +132,10 @@ async def call_it(thing: object, call: str, kwargs: dict[str, Any]) -> None:
     if call == "__setattr__":
         setattr(thing, *next(iter(kwargs.items())))
         return
-    result = getattr(thing, call)(**kwargs)
+    await wait_for(getattr(thing, call)(**kwargs))
+
+
+async def wait_for(result: object) -> None:
     if isawaitable(result):
         await result
 
@@ -281,3 +300,65 @@ async def test_a_task_that_is_none() -> None:
             with pytest.raises(TypeError, match="wants an async function that is not called yet"):
                 module.start_soon(given)
         assert kernel.oopses == 0
+
+
+ELSEWHERE: list[tuple[Any, ...]] = [
+    ("proc.create", "n", OPS),
+    ("proc.mkdir", "n"),
+    ("proc.open", "x"),
+    ("proc.read_bytes", "x"),
+    ("proc.write_text", "x", ""),
+    ("proc.remove", "x"),
+    ("proc.remove_subtree", "x"),
+    ("kernel.insmod", driver),
+    ("kernel.modprobe", "driver"),
+    ("kernel.rmmod", "driver"),
+    ("kernel.reload", "driver"),
+    ("module.start_soon", anyio.sleep_forever),
+]
+
+
+@pytest.mark.parametrize("call", ELSEWHERE, ids=[call[0].replace(".", " ") for call in ELSEWHERE])
+async def test_from_the_loop_of_another_thread(call: tuple[Any, ...]) -> None:
+    """
+    It is told at once what to do, whichever loop that is, and nothing is done.
+    """
+
+    async def run(kernel: Kernel, module: Module) -> None:
+        name, *args = call
+        method = attrgetter(name)(SimpleNamespace(kernel=kernel, proc=kernel.proc, module=module))
+        with pytest.raises(RuntimeError, match=r"of another thread: .* anyio.from_thread.run_sync"):
+            await wait_for(method(*args))
+
+    async with Kernel() as kernel:
+        module = await kernel.insmod(driver)
+        kernel.proc.create("x", OPS, mode=0o666)
+        before = tree(kernel.proc)
+        await to_thread.run_sync(anyio.run, run, kernel, module)
+        assert tree(kernel.proc) == before
+        assert kernel.lsmod() == [module.info()]
+
+
+async def test_the_way_from_another_thread() -> None:
+    """
+    What the error says, works.
+    """
+    async with ProcFS() as proc:
+        create = partial(proc.create, "x", OPS)
+        await to_thread.run_sync(from_thread.run_sync, create)
+        assert proc.listdir() == ["x"]
+
+
+@pytest.mark.parametrize("make", [ProcFS, Kernel])
+async def test_a_block_is_entered_once_and_then_left(make: type[ProcFS | Kernel]) -> None:
+    """
+    Leaving what was not entered, or was left, and entering twice, are errors that change nothing.
+    """
+    thing = make()
+    with pytest.raises(RuntimeError, match=r"is left once, after it was entered"):
+        await thing.__aexit__(None, None, None)
+    async with thing:
+        with pytest.raises(RuntimeError, match=f"^a {make.__name__} can be entered once: make ano"):
+            await thing.__aenter__()
+    with pytest.raises(RuntimeError, match=r"is left once, after it was entered"):
+        await thing.__aexit__(None, None, None)

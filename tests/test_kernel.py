@@ -428,3 +428,16 @@ class TestRmmod:
             await module.wait_gone()
             await wait_all_tasks_blocked()
             assert hard.result == b"content"
+
+
+def test_may_be_made_before_there_is_a_loop() -> None:
+    """
+    A kernel, like a tree, can be a global of a program, and is entered where its loop runs.
+    """
+    kernel = Kernel()
+
+    async def main() -> None:
+        async with kernel:
+            assert kernel.proc.listdir() == ["modules"]
+
+    anyio.run(main)

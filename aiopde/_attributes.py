@@ -29,8 +29,8 @@ class Attributes:
         self.is_dir = stat.S_ISDIR(mode)
         # What open() and its like may take the short way with.
         self.quick = fast_acquire and stat.S_ISREG(mode)
-        # What an entry gets that is created in a directory with these: by its mode, times two,
-        # and fast_acquire.
+        # What an entry gets that is created in a directory with these: by its mode, or ~mode
+        # without fast_acquire.
         self.below: dict[int, Attributes] = {}
 
     def but(

@@ -134,7 +134,7 @@ class ProcDirEntry(Rundown, AsyncResource):
         else:
             self.parent = parent
             above = parent._attributes
-            key = mode << 1 | fast_acquire
+            key = mode if fast_acquire else ~mode
             try:
                 self._attributes = above.below[key]
             except KeyError:
@@ -396,12 +396,12 @@ class ProcDirEntry(Rundown, AsyncResource):
         """
         if self._in_use < 0:
             return False
-        file = self.newest
+        file, bias = self.newest, BIAS
         while file is not None:
             if file._in_use:
                 self._in_use += file.kill()
             else:  # the same in place: there may be many
-                file._in_use = BIAS
+                file._in_use = bias
             file = file._older
         super().kill()
         if sinks:

@@ -8,28 +8,23 @@ explorer's; but the parts of anyio, asyncio and trio that tasks meet at, and wha
 from __future__ import annotations
 
 import builtins
-import os
 import sys
 from contextlib import contextmanager
 from enum import Enum
-from functools import cache, partial, wraps
+from functools import partial, wraps
 from types import MemberDescriptorType, ModuleType, SimpleNamespace, WrapperDescriptorType
 from typing import TYPE_CHECKING, Any, TypeAlias, cast, final
 from weakref import WeakKeyDictionary
 
+from ._accesses import READ
 from ._containers import Namespace, copy_of, is_container
-from ._stacks import is_library
+from ._opaque import PLAIN
+from ._programs import is_programs
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Generator, Iterable
 
     from ._tracker import Tracker
-
-_OWN = __name__.partition(".")[0]
-_NOT_OWN = (__name__.rpartition(".")[0], f"{_OWN}.pytest_plugin")
-
-PACKAGE = os.path.dirname(os.path.dirname(__file__)) + os.sep
-_NOT_PACKAGE = (os.path.dirname(__file__) + os.sep, f"{PACKAGE}pytest_plugin.py")
 
 Undo: TypeAlias = list[tuple[Any, str, object]]
 _ABSENT = object()
@@ -173,24 +168,6 @@ def _counts(cls: type) -> bool:
     return known
 
 
-@cache
-def is_programs_file(file: str) -> bool:
-    """Whether a file of source is the program's, and not a library's."""
-    if file.startswith(PACKAGE):
-        return not file.startswith(_NOT_PACKAGE)
-    return not is_library(file) or file == "<string>" or file.startswith("<stdin")
-
-
-def is_programs(module: str) -> bool:
-    """Whether a module is the program's, and not a library's."""
-    if module == _OWN or module.startswith(f"{_OWN}."):
-        return not module.startswith(_NOT_OWN)
-    file = getattr(sys.modules.get(module), "__file__", None)
-    if file is None:
-        return module == "__main__"
-    return not is_library(file)
-
-
 def _hook_class(cls: Any, tracker: Tracker, undo: Undo, only: frozenset[str] | None) -> None:
     """Replace what a class does when its attributes are accessed."""
     own = cast("dict[str, Any]", dict(cls.__dict__))
@@ -231,10 +208,11 @@ def _replace(cls: type | ModuleType, name: str, value: object, undo: Undo) -> No
 class Slot:
     """A descriptor before that of a slot."""
 
-    __slots__ = ("_member", "_name", "_tracker")
+    __slots__ = ("_get", "_member", "_name", "_tracker")
 
     def __init__(self, member: Any, name: str, tracker: Tracker) -> None:
         self._member = member
+        self._get = member.__get__
         self._name = name
         self._tracker = tracker
 
@@ -243,11 +221,15 @@ class Slot:
         if thing is None:
             return self
         tracker = self._tracker
-        if tracker.accesses is None:
-            return self._member.__get__(thing, owner)
-        tracker.touch(thing, self._name, False)
-        value = self._member.__get__(thing, owner)
-        tracker.see_value(thing, self._name, value, sys._getframe(1))
+        accesses = tracker.accesses
+        if accesses is None:
+            return self._get(thing, owner)
+        # As touch() does, without a call of it: this is most of what a step costs.
+        key = tracker.names.key(thing, self._name)
+        accesses[key] = accesses.get(key, 0) | READ
+        value = self._get(thing, owner)
+        if not PLAIN[type(value)]:
+            tracker.see_value(thing, self._name, value, sys._getframe(1))
         return value
 
     def __set__(self, thing: Any, value: object) -> None:
@@ -255,7 +237,8 @@ class Slot:
         tracker = self._tracker
         if tracker.accesses is not None:
             tracker.touch(thing, self._name, True)
-            tracker.see_value(thing, self._name, value, sys._getframe(1))
+            if not PLAIN[type(value)]:
+                tracker.see_value(thing, self._name, value, sys._getframe(1))
         self._member.__set__(thing, value)
 
     def __delete__(self, thing: Any) -> None:

@@ -37,6 +37,8 @@ class Names:
         self.scopes: set[int] = set()
         """The keys that stand for a cancel scope being cancelled."""
         self._numbers: dict[Hashable, int] = {}
+        self._keys: dict[tuple[int, str], int] = {}
+        """The numbers again, by id and attribute: every object in here is kept in a table below."""
         self._old: dict[int, tuple[object, Hashable]] = {}
         """Objects that were there before the search, and their names."""
         self._new: dict[int, tuple[object, Hashable]] = {}
@@ -52,6 +54,7 @@ class Names:
     def forget(self) -> set[str]:
         """Forget what the execution before made; return the classes of what it made unseen."""
         self._new = {}
+        self._keys = {}
         unborn, self._unborn = self._unborn, []
         # Who holds it: our list, our table, the loop's variable, and the call's argument.
         return {type(thing).__qualname__ for thing in unborn if sys.getrefcount(thing) <= 4}
@@ -63,7 +66,9 @@ class Names:
         self._met = {}
 
     def give(self, thing: object, name: Hashable) -> None:
-        """Give an object a name."""
+        """Give an object a name, or another one."""
+        if id(thing) in self._new or id(thing) in self._old:
+            self._keys = {}
         self._new[id(thing)] = thing, name
 
     def created(self, thing: object) -> None:
@@ -103,7 +108,10 @@ class Names:
 
     def key(self, thing: object, field: str) -> int:
         """Return the number of an attribute of an object."""
-        return self.number((self.of(thing), field))
+        known = self._keys.get((id(thing), field))
+        if known is None:
+            known = self._keys[id(thing), field] = self.number((self.of(thing), field))
+        return known
 
     def number(self, key: Hashable) -> int:
         """Return the number of a key."""

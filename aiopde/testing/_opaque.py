@@ -25,11 +25,10 @@ from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary, ref
 
 from ._containers import CONTAINERS, is_container
-from ._hooks import PACKAGE, is_programs
+from ._programs import is_programs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import FrameType
 
 OPAQUE: Final = (io.IOBase, array, random.Random)
 """Those whose classes below them are no better."""
@@ -96,11 +95,6 @@ _HOLDERS: Final[dict[type, Callable[[Any], tuple[Any, ...]]]] = {
     **dict.fromkeys(_VIEWS, lambda view: tuple(gc.get_referents(view))),
 }
 """Of a function of C, that is its module, which is harmless."""
-
-
-def in_own_code(frame: FrameType) -> bool:
-    """Whether this is aiopde's code, in which we have looked by hand at what is shared."""
-    return frame.f_code.co_filename.startswith(PACKAGE)
 
 
 def is_dying(value: object) -> bool:

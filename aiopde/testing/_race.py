@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from inspect import iscoroutinefunction
-from typing import TYPE_CHECKING, cast, final
+from typing import TYPE_CHECKING, TypeVar, cast, final
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ._run import Run
+
+T = TypeVar("T")
 
 
 @final
@@ -47,6 +49,23 @@ class Race:
         where = f"{code.co_filename}:{code.co_firstlineno}" if code else repr(holds)
         self._run.invariants.append((holds, name or where))
         self._run.be_careful()
+
+    def aside(self, call: Callable[[], T]) -> T:
+        """
+        Make a call of which the explorer sees nothing: a check, or a note. Not a checkpoint.
+
+        What looks at everything makes every step depend on every other, so that ``dpor`` could
+        leave nothing out. A state that only lies between two steps which have nothing to do with
+        each other may be missed now; what the tasks themselves meet is not.
+
+        Args:
+            call: A plain function. No task may hang on what it changes.
+
+        Returns:
+            What the call does.
+        """
+        tracker = getattr(self._run.watch, "tracker", None)
+        return call() if tracker is None else cast("T", tracker.look_away(call))
 
     def touch(self, thing: object, field: str = "", *, write: bool = False) -> None:
         """

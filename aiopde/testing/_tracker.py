@@ -9,13 +9,14 @@ from __future__ import annotations
 from contextlib import contextmanager
 from operator import is_
 from types import ModuleType
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Any, TypeVar, final
 
 from ._accesses import ADD, READ, WRITE, Accesses, Event
 from ._containers import is_container
 from ._contents import Contents
 from ._names import Names
-from ._opaque import PLAIN, held_by, in_own_code, is_dying, is_opaque
+from ._opaque import PLAIN, held_by, is_dying, is_opaque
+from ._programs import in_own_code
 from ._stacks import frames_of, place_among
 from ._uses import use_at
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from ._result import Touch
     from ._run import Run
     from ._uses import Use
+
+T = TypeVar("T")
 
 
 @final
@@ -289,11 +292,11 @@ class Tracker:
         if self._event is not None:  # looked at or not: somebody may meet it later
             self.names.created(thing)
 
-    def look_away(self, call: Callable[[], object]) -> None:
+    def look_away(self, call: Callable[..., T], *args: Any) -> T:
         """Make a call whose accesses do not count."""
         accesses, self.accesses = self.accesses, None
         try:
-            call()
+            return call(*args)
         finally:
             self.accesses = accesses
 
@@ -339,9 +342,7 @@ class Tracker:
         use = None
         if is_container(value):
             # To read code makes named tuples, by lines that would be looked at themselves.
-            accesses, self.accesses = self.accesses, None
-            use = use_at(frame, field)
-            self.accesses = accesses
+            use = self.look_away(use_at, frame, field)
         self.see_held(value, frame, use and [use], (self.names.of(thing), f"{field}[]"))
 
     def see_module(self, module: ModuleType) -> None:

@@ -13,6 +13,8 @@ from __future__ import annotations
 import dis
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from ._codes import once
+
 if TYPE_CHECKING:
     from types import CodeType, FrameType
 
@@ -35,18 +37,11 @@ class Use(NamedTuple):
 
 def use_at(frame: FrameType, field: str) -> Use | None:
     """Return what a frame, which is loading an attribute, does with its value; None: anything."""
-    code = frame.f_code
-    uses = _USES.get(id(code))
-    if uses is None:
-        uses = _USES[id(code)] = code, _uses(code)
-    use = uses[1].get(frame.f_lasti)
+    use = _uses(frame.f_code).get(frame.f_lasti)
     return use if use is not None and use.field == field else None
 
 
-# By id: to hash a code object is to read all of it.
-_USES: Final[dict[int, tuple[CodeType, dict[int, Use]]]] = {}
-
-
+@once
 def _uses(code: CodeType) -> dict[int, Use]:
     found: dict[int, Use] = {}
     instructions = list(dis.get_instructions(code))

@@ -18,11 +18,12 @@ from enum import Enum
 from types import FunctionType, ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from ._codes import once
 from ._containers import CONTAINERS
 from ._contents import UNHOOKED
-from ._hooks import PACKAGE, is_programs_file
 from ._names import owner_of
-from ._opaque import OPAQUE, PLAIN, in_own_code, is_fixed
+from ._opaque import OPAQUE, PLAIN, is_fixed
+from ._programs import PACKAGE, in_own_code, is_programs_file
 from ._uses import uses_of_variables
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ _OF_CONTAINERS: Final = frozenset(
 _OWNERS: Final = (FunctionType, ModuleType, type, Enum)
 """What has attributes that no hook sees."""
 
+_ABSENT: Final = object()
 _BIRTHS: Final = ("__init__", "__post_init__", "__new__")
 """Where nobody else has the object yet."""
 _BACK_DOORS: Final = {
@@ -73,6 +75,7 @@ class Line:
         "closure_stores",
         "global_loads",
         "global_stores",
+        "idle",
         "local_loads",
         "local_stores",
         "parts",
@@ -95,6 +98,8 @@ class Line:
         """What of each variable that is loaded is loaded or stored."""
         self.bare: set[str] = set()
         """Which variables are loaded for something else."""
+        self.idle: dict[str, object] = {}
+        """What the module's variables stand for where, once looked at, there is nothing to see."""
         self.asks_the_frame = True
         """Whether it has to do with locals, which take a while to get at."""
         self.unseen: set[str] = set()
@@ -133,6 +138,11 @@ class Line:
         if operation in _GLOBAL_LOADS:
             return self.global_loads
         return self.local_loads if operation.startswith("LOAD_FAST") else None
+
+    def only_uses(self, name: str, value: object) -> bool:
+        """Whether a variable is a function or class by that name, of which nothing is asked."""
+        fixed = is_fixed(name, value) and value is not SimpleNamespace
+        return fixed and name not in self.chains and not isinstance(value, ModuleType)
 
     @property
     def matters(self) -> bool:
@@ -176,19 +186,9 @@ def _is_back_door(instructions: list[dis.Instruction], number: int) -> bool:
     return bool(load.argval == "__dict__" or instructions[number - 1].argval == "object")
 
 
-_LINES: Final[dict[int, tuple[CodeType, dict[int, Line]]]] = {}
-
-
+@once
 def lines_of(code: CodeType) -> dict[int, Line]:
     """Return what the lines of a function of the program do with variables."""
-    # By id: to hash a code object is to read all of it, and this is asked at every line.
-    found = _LINES.get(id(code))
-    if found is None:
-        found = _LINES[id(code)] = code, _lines_of(code)
-    return found[1]
-
-
-def _lines_of(code: CodeType) -> dict[int, Line]:
     if not is_programs_file(code.co_filename):
         return {}
     lines: dict[int, Line] = {}
@@ -210,7 +210,10 @@ def _lines(code: CodeType, instructions: list[dis.Instruction]) -> list[int]:
     return lines[1:]
 
 
-_RESTS: Final[dict[tuple[int, int], tuple[CodeType, Line | None]]] = {}
+@once
+def _rests_of(code: CodeType) -> dict[int, Line | None]:
+    """Return what is left of the lines of a function that wait, as far as it was asked for."""
+    return {}
 
 
 def rest_of(code: CodeType, last: int) -> Line | None:
@@ -219,10 +222,10 @@ def rest_of(code: CodeType, last: int) -> Line | None:
 
     A line that goes on after an await is not seen again: only that another one begins is.
     """
-    found = _RESTS.get((id(code), last))
-    if found is None:
-        found = _RESTS[id(code), last] = code, _rest_of(code, last)
-    return found[1]
+    rests = _rests_of(code)
+    if last not in rests:
+        rests[last] = _rest_of(code, last)
+    return rests[last]
 
 
 def _rest_of(code: CodeType, last: int) -> Line | None:
@@ -249,9 +252,8 @@ def _line_at(code: CodeType, offset: int) -> int | None:
 def look_on(tracker: Tracker, frame: FrameType) -> None:
     """Note what a line that waits is about to do when it goes on."""
     if is_programs_file(frame.f_code.co_filename):
-        accesses, tracker.accesses = tracker.accesses, None  # as below
-        line = rest_of(frame.f_code, frame.f_lasti)
-        tracker.accesses = accesses
+        # To read code makes named tuples, by lines that would be looked at themselves.
+        line = tracker.look_away(rest_of, frame.f_code, frame.f_lasti)
         if line is not None:
             look(tracker, frame, line)
 
@@ -289,6 +291,8 @@ def look(tracker: Tracker, frame: FrameType, line: Line) -> None:
         tracker.notes.update(f"{what}, which passes by what we see" for what in line.unseen)
     for name in line.local_loads:
         value = local.get(name)
+        if _IDLE[type(value)]:
+            continue
         if isinstance(value, _OWNERS):
             _look_into(tracker, frame, line, name, value)
         elif not PLAIN[type(value)]:
@@ -300,12 +304,32 @@ def look(tracker: Tracker, frame: FrameType, line: Line) -> None:
         if name in local or name in frame.f_code.co_freevars:
             tracker.touch_name(file, name, write=True)
             _replaces(tracker, name, local.get(name))
-    for name in line.global_loads:
-        if name in frame.f_globals:
-            _look_at(tracker, frame, line, name, frame.f_globals[name])
+    if line.global_loads:
+        _look_at_globals(tracker, frame, line)
     for name in line.global_stores:
         tracker.touch_name(file, name, write=True)
         _replaces(tracker, name, frame.f_globals.get(name))
+
+
+class _Idle(dict[type, bool]):
+    def __missing__(self, kind: type) -> bool:
+        self[kind] = idle = PLAIN[kind] and not issubclass(kind, _OWNERS)
+        return idle
+
+
+_IDLE: Final = _Idle()
+"""Of each class, whether nothing is to be looked at in a local variable that is of it."""
+
+
+def _look_at_globals(tracker: Tracker, frame: FrameType, line: Line) -> None:
+    variables, idle = frame.f_globals, line.idle
+    for name in line.global_loads:
+        value = variables.get(name, _ABSENT)
+        if value is _ABSENT or idle.get(name, _ABSENT) is value:
+            continue
+        _look_at(tracker, frame, line, name, value)
+        if line.only_uses(name, value):
+            idle[name] = value
 
 
 def _look_at(tracker: Tracker, frame: FrameType, line: Line, name: str, value: object) -> None:
@@ -374,13 +398,10 @@ if sys.version_info >= (3, 12):
             return
 
         def see_line(code: CodeType, number: int, depth: int = 1) -> Any:
-            # To read code makes named tuples, by lines that would be looked at themselves.
-            accesses, tracker.accesses = tracker.accesses, None
             line = lines_of(code).get(number)
-            tracker.accesses = accesses
             if line is None:
                 return monitoring.DISABLE
-            if accesses is not None:
+            if tracker.accesses is not None:
                 look(tracker, sys._getframe(depth), line)
             return None
 

@@ -233,6 +233,29 @@ def test_invariants_see_each_state(backend: str) -> None:
     assert any(touch.write for touch in failure.steps[-1].touched)
 
 
+@backends
+@pytest.mark.parametrize("strategy", ["dpor", "dfs"])
+def test_what_is_done_aside_counts_for_nothing(backend: str, strategy: str) -> None:
+    """A check, or a note for one, puts no order between the steps it is about."""
+
+    async def scenario(race: Race) -> object:
+        seen: list[int] = []
+        race.always(lambda: race.aside(lambda: len(seen) < 3), "two of them")
+
+        async def note() -> None:
+            await checkpoint()
+            race.aside(lambda: seen.append(1))
+
+        await both(note, note)
+        return race.aside(lambda: len(seen))
+
+    result = explore(scenario, backend=backend, strategy=strategy)
+    assert set(result.outcomes) == {2}
+    assert result.verdict == "exhaustive"
+    # On asyncio the group cares about who ends last.
+    assert (result.schedules <= 2) is (strategy == "dpor")
+
+
 def test_conflicts() -> None:
     """Reads commute, so do ends of tasks; nothing else does."""
     assert not conflict({1: READ}, {1: READ})

@@ -17,7 +17,8 @@ from anyio.lowlevel import checkpoint
 
 from aiopde import _entry
 from aiopde.testing import _run, explore
-from aiopde.testing._hooks import hooks, is_programs, is_programs_file
+from aiopde.testing._hooks import hooks
+from aiopde.testing._programs import is_programs, is_programs_file
 from aiopde.testing._tracker import Tracker
 from tests.testing._programs import BACKENDS, with_anyio
 

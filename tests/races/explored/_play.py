@@ -39,7 +39,7 @@ BACKENDS = ("asyncio", "trio")
 
 class Notes:
     """
-    What is written down for the checks; only inside :meth:`Play.aside`.
+    What is written down for the checks; only inside :meth:`Race.aside`.
 
     Everybody writes here at every step: if the explorer saw that, it could leave nothing out.
     """
@@ -78,7 +78,7 @@ class Play:
     def __init__(self, race: Race, package: Any = aiopde) -> None:
         self.race = race
         self.package = package
-        self.notes = self.aside(Notes)
+        self.notes = self.race.aside(Notes)
         race.always(self.check_step, "an invariant of the contract")
 
     async def __aenter__(self) -> Self:
@@ -94,12 +94,12 @@ class Play:
     ) -> None:
         try:
             await self._group.__aexit__(exc_type, exc, tb)
-            for handle in self.aside(lambda: list(self.notes.handles)):
+            for handle in self.race.aside(lambda: list(self.notes.handles)):
                 await handle.aclose()
-            self.aside(self.check_released)
+            self.race.aside(self.check_released)
         finally:
             await self._end_tree()
-        self.aside(self.check_end)
+        self.race.aside(self.check_end)
 
     async def _begin_tree(self) -> ProcFS:
         proc: ProcFS = self.package.ProcFS(hung_task_timeout=None, fast_acquire=self.fast)
@@ -114,7 +114,7 @@ class Play:
         """Make handlers: coroutines with a checkpoint in them, and plain functions."""
         handlers: dict[str, Any] = {op: partial(self._slow, op) for op in slow.split()}
         handlers |= {op: partial(self._quick, op) for op in quick.split()}
-        ops: ProcOps = self.package.ProcOps(**handlers)
+        ops: ProcOps = self.race.aside(lambda: self.package.ProcOps(**handlers))
         return ops
 
     def create(
@@ -129,7 +129,7 @@ class Play:
 
     def know(self, entry: ProcDirEntry) -> ProcDirEntry:
         """Check this entry, too."""
-        self.aside(partial(self._know, entry))
+        self.race.aside(partial(self._know, entry))
         return entry
 
     def _know(self, entry: ProcDirEntry) -> None:
@@ -140,12 +140,12 @@ class Play:
     async def open(self, what: str | ProcDirEntry, flags: int = os.O_RDONLY) -> ProcFile:
         """Open a file, which is closed at the end."""
         file = await self.proc.open(what, flags)
-        self.aside(lambda: self.notes.opened.add(file.file))
+        self.race.aside(lambda: self.notes.opened.add(file.file))
         return self.close_later(file)
 
     def close_later(self, thing: Handle) -> Handle:
         """Close a descriptor, or a mapping, when the actors are done."""
-        self.aside(lambda: self.notes.handles.append(thing))
+        self.race.aside(lambda: self.notes.handles.append(thing))
         return thing
 
     async def close(self, file: ProcFile) -> None:
@@ -154,7 +154,7 @@ class Play:
         try:
             await file.aclose()
         finally:  # however it ends
-            over = self.aside(lambda: there in self.notes.over)
+            over = self.race.aside(lambda: there in self.notes.over)
             assert over, "a close has returned before the release (I18)"
 
     async def remove(self, entry: ProcDirEntry, grace: float | None = None) -> None:
@@ -165,23 +165,23 @@ class Play:
     async def _slow(self, op: str, file: File, *args: Any) -> Any:
         await self.step(op, file)
         if op == "open":
-            self.aside(lambda: self.notes.opened.add(file))
+            self.race.aside(lambda: self.notes.opened.add(file))
         return _value(op, args)
 
     async def step(self, op: str, file: File) -> None:
         """Make a checkpoint in a handler, with all that is to hold when it begins and ends."""
-        self.aside(partial(self._begin, op, file))
+        self.race.aside(partial(self._begin, op, file))
         try:
             await checkpoint()
         except anyio.get_cancelled_exc_class():
             assert op != "release", "a release was cut short (A2)"
             raise
         finally:
-            self.aside(partial(self._end, op, file))
+            self.race.aside(partial(self._end, op, file))
 
     def _quick(self, op: str, file: File, *args: Any) -> Any:
-        self.aside(partial(self._begin, op, file))
-        self.aside(partial(self._end, op, file))
+        self.race.aside(partial(self._begin, op, file))
+        self.race.aside(partial(self._end, op, file))
         return _value(op, args)
 
     def _begin(self, op: str, file: File) -> None:
@@ -221,35 +221,22 @@ class Play:
             self._note_end(name, "ok")
 
     def _note_end(self, name: str, how: str) -> None:
-        self.aside(lambda: self.notes.ended.update({name: how}))
+        self.race.aside(lambda: self.notes.ended.update({name: how}))
 
     def summary(self) -> str:
         """Tell how each call ended: ``"reader EIO, remover ok"``."""
-        ended = self.aside(lambda: sorted(self.notes.ended.items()))
+        ended = self.race.aside(lambda: sorted(self.notes.ended.items()))
         return ", ".join(f"{name} {end}" for name, end in ended)
 
     # -- what must hold -------------------------------------------------------------------------
 
     def check_step(self) -> None:
-        """Whoever is inside is counted, and what has begun to go never comes back."""
-        self.aside(self._check_step)
-
-    def aside(self, look: Callable[[], T]) -> T:
         """
-        Make a call of which the explorer sees nothing: a check, or a note for one.
+        Whoever is inside is counted, and what has begun to go never comes back.
 
-        It looks at everything, so that else every step would depend on every other. A state that
-        only lies between two steps which have nothing to do with each other may be missed now;
-        what an actor meets is not.
+        Aside, as this looks at everything, so that else every step would depend on every other.
         """
-        tracker = getattr(self.race._run.watch, "tracker", None)
-        if tracker is None:
-            return look()
-        accesses, tracker.accesses = tracker.accesses, None
-        try:
-            return look()
-        finally:
-            tracker.accesses = accesses
+        self.race.aside(self._check_step)
 
     def _check_step(self) -> None:
         notes = self.notes
@@ -326,7 +313,7 @@ class KernelPlay(Play):
     async def rmmod(self, name: str) -> None:
         """Unload the module whose entries are all there are: when it returns, they are gone."""
         await self.kernel.rmmod(name)
-        self.aside(self.check_end)
+        self.race.aside(self.check_end)
 
 
 def run(

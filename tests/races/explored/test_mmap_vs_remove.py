@@ -18,7 +18,7 @@ async def map_close_and_remove(p: Play) -> None:
         there = file.file
         mapping = await file.mmap(1)
         p.close_later(mapping)
-        released = p.aside(lambda: p.notes.released[there])
+        released = p.race.aside(lambda: p.notes.released[there])
         assert entry.removing or not released, "a mapping keeps the file"
 
     p.start("closer", file.aclose)

@@ -18,17 +18,17 @@ async def uses_and_rundown(p: Play, rundowns: tuple[str, ...] = ("rundown",)) ->
     gone: list[str] = []
 
     def inside() -> int:
-        return p.aside(p.notes.inside.total)
+        return p.race.aside(p.notes.inside.total)
 
     async def use(name: str) -> None:
         async with pool:
             assert not gone, "let in after the rundown (I5)"
-            p.aside(lambda: p.notes.inside.update([name]))
+            p.race.aside(lambda: p.notes.inside.update([name]))
             try:
                 await checkpoint()
                 assert not gone, "the rundown has not waited (I9)"
             finally:
-                p.aside(lambda: p.notes.inside.subtract([name]))
+                p.race.aside(lambda: p.notes.inside.subtract([name]))
 
     async def rundown(name: str) -> None:
         began.append(name)

@@ -446,7 +446,7 @@ class ProcFS(VFS):
         """
         Tell which calls are inside an entry and all below it; by default, inside the tree.
 
-        See :meth:`ProcDirEntry.holders`.
+        Not a checkpoint. See :meth:`ProcDirEntry.holders`.
         """
         if entry is None:
             entry = self.root

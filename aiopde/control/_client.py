@@ -88,7 +88,7 @@ class Client(AsyncResource):
         return reply["result"]
 
     async def aclose(self) -> None:
-        """Hang up."""
+        """Hang up, which takes back what was asked for. A checkpoint; twice does nothing."""
         await self._stream.aclose()
 
     async def _send(self, message: Message) -> None:

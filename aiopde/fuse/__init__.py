@@ -191,6 +191,9 @@ def mount(proc: ProcFS, path: str | os.PathLike[str], *, allow_other: bool = Fal
         directory *path*, or no /dev/fuse or fusermount3, and what to install; ``ENOTDIR``;
         ``ENOTCONN``: a mount whose server was killed is in the way, and how to take it off;
         ``EPERM``.
+
+    Raises:
+        TypeError: *proc* is no :class:`ProcFS`.
     """
     check_tree("mount()", proc)
     return Mount(proc, os.fspath(path), allow_other=allow_other)

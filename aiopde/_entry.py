@@ -276,12 +276,22 @@ class ProcDirEntry(Rundown, AsyncResource):
             observer.changed(self)
 
     def stat(self) -> Stat:
-        """Return the attributes as they are now."""
+        """Return the attributes as they are now, there or gone. Not a checkpoint."""
         now = self._attributes
         return Stat(now.mode, self.ino, self.nlink, now.uid, now.gid, now.size)
 
     def chmod(self, mode: int, cred: Credentials) -> None:
-        """Change the permission bits on behalf of *cred*; the entry keeps them."""
+        """
+        Change the permission bits on behalf of *cred*; the entry keeps them. Not a checkpoint.
+
+        Args:
+            mode: 0 to 0o7777; other bits are left out.
+
+        Raises:
+            OSError: ``EPERM``: *cred* is neither the owner nor the superuser.
+
+        Linux: ``proc_notify_change``.
+        """
         check_cred(cred)
         check_int("mode", mode)
         if cred.uid not in {0, self.uid}:
@@ -289,7 +299,19 @@ class ProcDirEntry(Rundown, AsyncResource):
         self.mode = mode & PERMISSIONS
 
     def chown(self, uid: int, gid: int, cred: Credentials) -> None:
-        """Change owner and group on behalf of *cred*; -1 leaves one as it is."""
+        """
+        Change owner and group on behalf of *cred*; both, or on an error none. Not a checkpoint.
+
+        Args:
+            uid: 0 to 2**32 - 2; -1 leaves it as it is.
+            gid: The same.
+
+        Raises:
+            OSError: ``EPERM``: *cred* may not.
+            ValueError: There can be no such id.
+
+        Linux: ``proc_notify_change``.
+        """
         check_cred(cred)
         if not self._attributes.may_chown(uid, gid, cred):
             raise error(EPERM, self.path, "only the superuser may change the owner")
@@ -542,7 +564,7 @@ class ProcDirEntry(Rundown, AsyncResource):
         return self.tree.holders(self)
 
     async def aclose(self) -> None:
-        """Do what :meth:`remove` does."""
+        """Do what :meth:`remove` does. A checkpoint, as that is."""
         await self.remove()
 
     async def __aenter__(self) -> Self:

@@ -47,6 +47,8 @@ class ProcFile(Unique, AsyncResource):
     success. On entries with *fast_acquire* a call is a checkpoint only if it waits.
 
     Cancelling a call cancels its handler, which has then left; nothing is counted any more.
+
+    A number, a flag or a *cred* that is none is a ``TypeError``, and no handler is run.
     """
 
     __slots__ = ("_file",)
@@ -124,6 +126,8 @@ class ProcFile(Unique, AsyncResource):
 
         Raises:
             OSError: As for :meth:`read`; ``EINVAL``: *size* or *offset* is negative.
+
+        Linux: ``ksys_pread64``.
         """
         await self._checkpoint()
         return await self._pread(size, offset)
@@ -144,6 +148,8 @@ class ProcFile(Unique, AsyncResource):
         Raises:
             OSError: As for :meth:`read`. An error after the first buffer was filled is left for
                 the next call to meet.
+
+        Linux: ``vfs_readv``: ``do_iter_readv_writev``, or ``do_loop_readv_writev``.
         """
         await self._checkpoint()
         return await self._readv(sizes)
@@ -159,6 +165,8 @@ class ProcFile(Unique, AsyncResource):
         Raises:
             OSError: As for :meth:`write`; ``EINVAL``: *offset* is negative; ``ESPIPE``: a seq
                 file, which has no such thing.
+
+        Linux: ``ksys_pwrite64``.
         """
         await self._checkpoint()
         return await self._pwrite(data, offset)
@@ -399,7 +407,7 @@ class ProcFile(Unique, AsyncResource):
             raise self._error(EINVAL)
 
     def fsync(self) -> None:
-        """Raise ``EINVAL``: there is nothing to sync here, as in procfs."""
+        """Raise ``EINVAL``: there is nothing to sync here, as in procfs. Not a checkpoint."""
         self._live("fsync")
         raise self._error(EINVAL)
 

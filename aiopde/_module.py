@@ -166,7 +166,11 @@ class Module:
         return ModuleInfo(self.name, self.size, self.refcnt, used_by, self.state, self.permanent)
 
     def holders(self) -> list[Holder]:
-        """Tell which calls are inside its entries; see :meth:`ProcDirEntry.holders`."""
+        """
+        Tell which calls are inside its entries. Not a checkpoint.
+
+        See :meth:`ProcDirEntry.holders`.
+        """
         return [holder for entry in self._roots(self.entries) for holder in holders(entry)]
 
     def standing(self) -> list[Holder]:

@@ -447,9 +447,16 @@ class ProcFS(VFS):
         """
         Tell which calls are inside an entry and all below it; by default, inside the tree.
 
-        See :meth:`ProcDirEntry.holders`.
+        Not a checkpoint. See :meth:`ProcDirEntry.holders`.
         """
         if entry is None:
             entry = self.root
         check_entry(entry)
         return holders(entry)
+
+
+def check_tree(what: str, proc: object) -> None:
+    """Refuse to mount what is no tree: it would be done, and who looks there wait for ever."""
+    if not isinstance(proc, ProcFS):
+        msg = f"{what} wants a ProcFS, not {proc!r:.60}: of a Kernel, pass kernel.proc"
+        raise TypeError(msg)

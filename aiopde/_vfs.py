@@ -38,6 +38,8 @@ class VFS:
     A tree as its users see it, who register nothing and remove nothing.
 
     Each method is a system call. That there are modules, removals and tasks is nothing to it.
+    A path, a number, a *cred* or a *dir_fd* that is none is a ``TypeError``, before anything is
+    looked up. To open from another thread than that of the tree's event loop is a ``RuntimeError``.
     """
 
     root: ProcRoot

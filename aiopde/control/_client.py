@@ -13,7 +13,7 @@ from anyio.abc import AsyncResource
 
 from aiopde._errors import error
 
-from ._place import check_private, default_socket
+from ._place import check_length, check_private, default_socket
 from ._stream import connect_to
 from ._wire import MAX_REPLY, Lines, broken, decode, encode, make_error
 
@@ -34,9 +34,10 @@ async def connect(path: str | os.PathLike[str] | None = None) -> Client:
 
     Raises:
         OSError: ``ENOENT``, ``ECONNREFUSED``: no kernel is running there; ``EACCES``: it is
-            somebody else's; ``EPERM``: others could have put it there.
+            somebody else's; ``EPERM``: others could have put it there; ``ENAMETOOLONG``.
     """
     place = os.fspath(path) if path is not None else default_socket()
+    check_length(place)
     try:
         if path is None:
             check_private(os.path.dirname(place))
@@ -74,6 +75,7 @@ class Client(AsyncResource):
                 its holders among them; ``EIO``: it went away before it did.
             ExceptionGroup: It was several.
             RemoteError: Any other error.
+            TypeError: JSON has no words for a parameter.
         """
         async with self._turn:
             number = next(self._ids)
@@ -86,7 +88,7 @@ class Client(AsyncResource):
         return reply["result"]
 
     async def aclose(self) -> None:
-        """Hang up."""
+        """Hang up, which takes back what was asked for. A checkpoint; twice does nothing."""
         await self._stream.aclose()
 
     async def _send(self, message: Message) -> None:

@@ -10,6 +10,7 @@ import anyio
 import anyio.to_thread
 
 from aiopde._errors import error
+from aiopde._procfs import check_tree
 from aiopde._trace import logger
 
 if TYPE_CHECKING:
@@ -39,12 +40,18 @@ class Mounts:
     """
 
     def __init__(self, proc: ProcFS) -> None:
-        self._proc = proc
+        check_tree("Mounts", proc)
+        self.proc: ProcFS = proc
         self._tasks: TaskGroup | None = None
+        self._entered = False
         # By real path, so that each directory has one name.
         self._places: dict[str, _Place] = {}
 
     async def __aenter__(self) -> Self:
+        if self._entered:
+            msg = "a Mounts can be entered once: make another one"
+            raise RuntimeError(msg)
+        self._entered = True
         self._tasks = await anyio.create_task_group().__aenter__()
         return self
 
@@ -79,6 +86,9 @@ class Mounts:
                 ``EINTR``: the block was left.
         """
         _check_absolute(path)
+        if not self._entered:
+            msg = "mount inside 'async with Mounts(kernel.proc) as mounts:'"
+            raise RuntimeError(msg)
         real = await anyio.to_thread.run_sync(_find_directory, path)
         if real in self._places:
             raise error(EBUSY, real, "the tree is mounted there already")
@@ -123,7 +133,7 @@ class Mounts:
         try:
             with place.scope:
                 await anyio.to_thread.run_sync(_check_empty, place.path)
-                await place.keep(self._proc, allow_other)
+                await place.keep(self.proc, allow_other)
         except Exception as exc:  # the others' mounts go on
             if place.is_up:
                 logger.error("the mount at %s has failed", place.path, exc_info=exc)

@@ -8,7 +8,7 @@ import socket
 import stat
 import struct
 from contextlib import contextmanager
-from errno import EADDRINUSE, EAGAIN, EEXIST, ENAMETOOLONG, EPERM
+from errno import EADDRINUSE, EAGAIN, EEXIST, ENAMETOOLONG, ENOENT, EPERM
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -70,13 +70,21 @@ def listen(path: str) -> socket.socket:
             than a socket; ``EAGAIN``: another one is just starting there; ``ENAMETOOLONG``;
             those of making a file.
     """
-    if len(os.fsencode(path)) > _MAX_PATH:
-        raise error(ENAMETOOLONG, path, f"the path of a socket has at most {_MAX_PATH} bytes")
+    check_length(path)
     # Between seeing that a socket is stale and taking its place nobody else may do the same: the
     # second would take away the first one's.
     with _lock(os.path.dirname(path) or "."):
         _remove_stale(path)
         return _bind(path)
+
+
+def check_length(path: str) -> None:
+    """Refuse what the kernel would not even look for: its own error says nothing of the path."""
+    length = len(os.fsencode(path))
+    if length > _MAX_PATH:
+        raise error(ENAMETOOLONG, path, f"the path of a socket has at most {_MAX_PATH} bytes")
+    if not length:
+        raise error(ENOENT, path, "the path of a socket is not empty")
 
 
 @contextmanager

@@ -61,9 +61,11 @@ async def serve_control(
             replaced); ``EEXIST``: there is something else than a socket; ``EPERM``: the folder
             of the default path is not this user's alone; ``EAGAIN``: another kernel is just
             starting there; ``ENAMETOOLONG``; those of making a file.
+        TypeError: *kernel* is no :class:`Kernel`, or *mounts* no :class:`Mounts`.
+        ValueError: *mounts* mount another tree.
     """
     await anyio.lowlevel.checkpoint()
-    _check_kernel(kernel)
+    _check_kernel(kernel, mounts)
     place = _prepare(path)
     looks, began = Looks(), anyio.current_time()
     with listening(place) as listener:
@@ -77,10 +79,18 @@ async def serve_control(
                 tg.start_soon(_serve, stream, Session(kernel, mounts, looks, began))
 
 
-def _check_kernel(kernel: object) -> None:
+def _check_kernel(kernel: object, mounts: object) -> None:
     if not isinstance(kernel, Kernel):
         msg = f"serve_control() wants a Kernel, not {kernel!r:.60}"
         raise TypeError(msg)
+    if mounts is None:
+        return
+    if not isinstance(mounts, Mounts):
+        msg = f"mounts are a Mounts, as Mounts(kernel.proc), not {mounts!r:.60}"
+        raise TypeError(msg)
+    if mounts.proc is not kernel.proc:
+        msg = f"these mounts are of {mounts.proc!r}, which is not the kernel's: Mounts(kernel.proc)"
+        raise ValueError(msg)
 
 
 def _prepare(path: str | os.PathLike[str] | None) -> str:

@@ -66,7 +66,11 @@ class Lines:
 
 def encode(message: Mapping[str, Any]) -> bytes:
     """Make a line of a message. Names that are no text survive: JSON escapes what they become."""
-    return json.dumps(message, separators=(",", ":"), allow_nan=False).encode() + b"\n"
+    try:
+        return json.dumps(message, separators=(",", ":"), allow_nan=False).encode() + b"\n"
+    except (TypeError, ValueError) as exc:
+        msg = f"a message is made of text, finite numbers, lists and dicts by text: {exc}"
+        raise TypeError(msg) from None
 
 
 def decode(line: bytes) -> Message:

@@ -23,7 +23,7 @@ import anyio
 import anyio.to_thread
 
 from aiopde._fsnotify import observers
-from aiopde._procfs import ProcFS
+from aiopde._procfs import ProcFS, check_tree
 
 from ._mount import Attachment
 from ._notifier import Notifier
@@ -191,16 +191,12 @@ def mount(proc: ProcFS, path: str | os.PathLike[str], *, allow_other: bool = Fal
         directory *path*, or no /dev/fuse or fusermount3, and what to install; ``ENOTDIR``;
         ``ENOTCONN``: a mount whose server was killed is in the way, and how to take it off;
         ``EPERM``.
+
+    Raises:
+        TypeError: *proc* is no :class:`ProcFS`.
     """
-    _check_tree(proc)
+    check_tree("mount()", proc)
     return Mount(proc, os.fspath(path), allow_other=allow_other)
-
-
-def _check_tree(proc: object) -> None:
-    # Else it would be mounted all the same, and whoever looks there waits for an answer.
-    if not isinstance(proc, ProcFS):
-        msg = f"mount() wants a ProcFS, not {proc!r:.60}: of a Kernel, pass kernel.proc"
-        raise TypeError(msg)
 
 
 for _public in (Mount, MountStatistics, mount):

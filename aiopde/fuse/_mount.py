@@ -237,6 +237,8 @@ def _escaped(path: str) -> bytes:
 
 def checked_path(path: str) -> str:
     """Return the real path of a directory that can be mounted on."""
+    if not path:  # which realpath() takes for the folder one is in
+        raise OSError(ENOENT, "the path of a mount is not empty", path)
     try:
         path = os.path.realpath(path, strict=True)
         mode = os.stat(path).st_mode

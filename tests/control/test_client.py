@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from contextlib import contextmanager
-from errno import EACCES, EBADMSG, ECONNREFUSED, EIO, ENOENT, ENOTSOCK, EPERM
+from errno import EACCES, EBADMSG, ECONNREFUSED, EIO, ENAMETOOLONG, ENOENT, ENOTSOCK, EPERM
 from typing import TYPE_CHECKING
 
 import anyio
@@ -53,6 +53,15 @@ class TestConnecting:
         listen(str(tmp_path / "s")).close()
         with refused_kindly(ECONNREFUSED):
             await connect(tmp_path / "s")
+
+    @pytest.mark.parametrize(("path", "errno"), [("", ENOENT), ("x" * 200, ENAMETOOLONG)])
+    async def test_no_path_of_a_socket(self, path: str, errno: int) -> None:
+        """
+        Of what is no path of a socket, the error says which it was.
+        """
+        with refused(errno) as caught:
+            await connect(path)
+        assert caught.value.filename == path
 
     async def test_no_socket(self, tmp_path: Path) -> None:
         """

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, contextmanager
 from errno import EBUSY, EINTR, EINVAL, ENOENT, ENOTCONN, ENOTDIR, ENOTEMPTY
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import anyio
 import pytest
@@ -230,6 +230,44 @@ class TestRefused:
             for path in place, "/proc", "/nowhere":
                 with refused_at(path, EINVAL):
                     await served.ask("umount", path=path)
+
+
+class TestMisuse:
+    """What would mount another tree, or nothing, is told at once."""
+
+    async def test_it_is_entered_once(self, place: str) -> None:
+        """
+        Before it is entered it mounts nothing, and a second time it cannot be.
+        """
+        async with ProcFS() as proc:
+            mounts = Mounts(proc)
+            with pytest.raises(RuntimeError, match=r"inside 'async with Mounts\(kernel.proc\)"):
+                await mounts.mount(place)
+            async with mounts:
+                with pytest.raises(RuntimeError, match="a Mounts can be entered once"):
+                    await mounts.__aenter__()
+            with refused(EINTR):
+                await mounts.mount(place)
+
+    async def test_of_what_is_no_tree(self) -> None:
+        """
+        A kernel is no tree, but has one.
+        """
+        kernel: Any = Kernel()
+        with pytest.raises(TypeError, match=r"Mounts wants a ProcFS, not <Kernel.*kernel.proc$"):
+            Mounts(kernel)
+
+    async def test_of_another_tree(self, tmp_path: Path) -> None:
+        """
+        Clients of a kernel mount that kernel's tree; and no socket is left of who was refused.
+        """
+        path, wrong = tmp_path / "s", cast("Any", "mounts")
+        async with Kernel() as kernel, ProcFS() as other:
+            with pytest.raises(TypeError, match=r"as Mounts\(kernel.proc\), not 'mounts'"):
+                await serve_control(kernel, path, wrong)
+            with pytest.raises(ValueError, match=r"which is not the kernel's: Mounts\(kernel.proc"):
+                await serve_control(kernel, path, Mounts(other))
+        assert not path.exists()
 
 
 class Stub:

@@ -99,6 +99,14 @@ class TestMessages:
         assert decode(encode(message)) == message
         assert encode(message).isascii()
 
+    @pytest.mark.parametrize("param", [b"bytes", {1}, float("nan"), object()])
+    def test_what_json_has_no_words_for(self, param: object) -> None:
+        """
+        It is said what a message can be made of.
+        """
+        with pytest.raises(TypeError, match="a message is made of text, finite numbers, lists"):
+            encode({"params": {"data": param}})
+
     def test_a_message_is_one_line(self) -> None:
         """
         A newline in a text does not end the message.

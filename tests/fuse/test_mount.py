@@ -392,6 +392,8 @@ async def test_bad_mount_points_are_named(tmp_path: Path) -> None:
         with refused(errno.ENOENT) as caught:
             await enter(mount(proc, tmp_path / "missing"))
         assert "make the directory" in str(caught.value)
+        with refused(errno.ENOENT):  # and not where this program happens to be
+            await enter(mount(proc, ""))
         (tmp_path / "file").touch()
         for path in [tmp_path / "file", tmp_path / "file/below"]:
             with refused(errno.ENOTDIR):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 from functools import partial
-from inspect import isawaitable
 from operator import attrgetter
 from pathlib import Path
 from types import SimpleNamespace
@@ -127,17 +126,10 @@ def cases(table: list[tuple[str, dict[str, Any], str]]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize(("call", "kwargs", "text"), table, ids=ids)
 
 
-async def call_it(thing: object, call: str, kwargs: dict[str, Any]) -> None:
-    """Call a method, awaited or not; or set an attribute."""
-    if call == "__setattr__":
-        setattr(thing, *next(iter(kwargs.items())))
-        return
-    await wait_for(getattr(thing, call)(**kwargs))
-
-
-async def wait_for(result: object) -> None:
-    if isawaitable(result):
-        await result
+async def call_it(thing: Any, call: str, kwargs: dict[str, Any]) -> None:
+    """Call a method, one that waits or one that refuses at once; or set an attribute."""
+    args, named = (next(iter(kwargs.items())), {}) if call == "__setattr__" else ((), kwargs)
+    await getattr(thing, call)(*args, **named)
 
 
 async def refuse(thing: object, call: str, kwargs: dict[str, Any], text: str) -> None:
@@ -328,7 +320,7 @@ async def test_from_the_loop_of_another_thread(call: tuple[Any, ...]) -> None:
         name, *args = call
         method = attrgetter(name)(SimpleNamespace(kernel=kernel, proc=kernel.proc, module=module))
         with pytest.raises(RuntimeError, match=r"of another thread: .* anyio.from_thread.run_sync"):
-            await wait_for(method(*args))
+            await method(*args)
 
     async with Kernel() as kernel:
         module = await kernel.insmod(driver)

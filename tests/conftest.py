@@ -4,6 +4,7 @@ Every async test runs once on each loop; one marked ``trio`` runs under pytest-t
 
 import os
 import signal
+import sys
 from collections.abc import Awaitable, Callable, Generator
 from functools import wraps
 from inspect import iscoroutinefunction
@@ -13,8 +14,11 @@ import anyio
 import pytest
 from hypothesis import settings
 
+# It takes as long again; where a tracer does too (CI has a lane without), one of them is enough.
+DEBUG = sys.gettrace() is None
+
 BACKENDS: dict[str, tuple[str, dict[str, Any]]] = {
-    "asyncio": ("asyncio", {"debug": True}),
+    "asyncio": ("asyncio", {"debug": DEBUG}),
     "uvloop": ("asyncio", {"use_uvloop": True}),
     "trio": ("trio", {}),
 }

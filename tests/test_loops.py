@@ -10,7 +10,7 @@ from hypothesis import given, strategies as st
 from trio.testing import MockClock
 
 from tests import conftest
-from tests.conftest import BACKENDS
+from tests.conftest import BACKENDS, DEBUG
 
 
 def running_loop() -> str:
@@ -46,7 +46,7 @@ async def test_asyncio_runs_in_debug_mode() -> None:
     """
     loop = running_loop()
     if loop != "trio":
-        assert asyncio.get_running_loop().get_debug() == (loop == "asyncio")
+        assert asyncio.get_running_loop().get_debug() == (DEBUG and loop == "asyncio")
 
 
 @given(number=st.integers())

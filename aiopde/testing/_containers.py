@@ -13,6 +13,8 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 CONTAINERS = (list, dict, set, deque, bytearray)
+BUILT_IN = frozenset(CONTAINERS)
+"""Those that are false if and only if they are empty: of classes below them that is not sure."""
 PARTED = (list, set, dict)
 """Those of which one element or key may be asked for."""
 UNNAMED = ("unnamed",)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, final
 
 from ._accesses import ADD, READ, WRITE
 from ._containers import (
+    BUILT_IN,
     LENGTH,
     PARTED,
     UNNAMED,
@@ -193,7 +194,8 @@ class Contents:
         """Note what a step has changed."""
         for value, key, step, before in list(self._met.values()):
             held: object = value
-            now = copy_of(value)
+            # Most are empty, and stay so.
+            now = copy_of(value) if before or type(held) not in BUILT_IN or value else before
             if not same(before, now):
                 self._met[id(value)] = value, key, step, now
                 self._see_inner(value, key)

@@ -271,14 +271,16 @@ def _hook_dict(cls: Any, tracker: Tracker, undo: Undo, only: frozenset[str] | No
             return get(self, name)
         tracker.touch(self, name, False)
         value = get(self, name)
-        tracker.see_value(self, name, value, sys._getframe(1))
+        if not PLAIN[type(value)]:
+            tracker.see_value(self, name, value, sys._getframe(1))
         return value
 
     def __setattr__(self: Any, name: str, value: object) -> None:
         counted = tracker.accesses is not None and (only is None or name in only)
         if counted and not hasattr(getattr(self.__class__, name, None), "__set__"):
             tracker.touch(self, name, True)
-            tracker.see_value(self, name, value, sys._getframe(1))
+            if not PLAIN[type(value)]:
+                tracker.see_value(self, name, value, sys._getframe(1))
         put(self, name, value)
 
     def __delattr__(self: Any, name: str) -> None:

@@ -41,16 +41,13 @@ class Order:
             for cause in event.after:
                 before |= self.before[cause.number] | 1 << cause.number
             # Latest first: an earlier one that a later one follows is no race of ours.
-            others = _touching(event, touched)
+            others = _touch(event, touched)
             while others := others & ~before:
                 other = others.bit_length() - 1
                 # Never a step of its own task: the last of those is among its causes.
                 self.races.append((other, number))
                 before |= self.before[other] | 1 << other
             self.before.append(before)
-            for key, kinds in event.accesses.items():
-                steps = touched.setdefault(key, {})
-                steps[kinds] = steps.get(kinds, 0) | 1 << number
 
     def without(self, first: int) -> list[Event]:
         """Return what comes after a step and does not need it."""
@@ -80,16 +77,21 @@ class Order:
                 yield name, count
 
 
-def _touching(event: Event, touched: dict[int, dict[int, int]]) -> int:
+def _touch(event: Event, touched: dict[int, dict[int, int]]) -> int:
     """
-    Return the earlier steps that touched the same, in a way in which order matters.
+    Add a step; return the earlier ones that touched the same, in a way in which order matters.
 
     Args:
         touched: Of each key, and each of the kinds of access to it, the steps.
     """
-    found = 0
+    found, this = 0, 1 << event.number
     for key, kinds in event.accesses.items():
-        for others, steps in touched.get(key, {}).items():
+        steps = touched.get(key)
+        if steps is None:
+            touched[key] = {kinds: this}
+            continue
+        for others, earlier in steps.items():
             if others != kinds or kinds not in (READ, ADD):
-                found |= steps
+                found |= earlier
+        steps[kinds] = steps.get(kinds, 0) | this
     return found

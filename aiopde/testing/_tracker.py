@@ -328,17 +328,18 @@ class Tracker:
             return
         self._see_other(value, frame)
         for inner in held_by(value):
-            self.see_held(inner, frame, None, place)
+            if not PLAIN[type(inner)]:
+                self.see_held(inner, frame, None, place)
 
     def see_value(self, thing: object, field: str, value: object, frame: FrameType) -> None:
         """
         Note that what an attribute holds can be changed without touching the attribute.
 
+        The hooks do not call it for what is PLAIN: that is, for most.
+
         Args:
             frame: What reads or writes the attribute.
         """
-        if PLAIN[type(value)]:
-            return
         use = None
         if is_container(value):
             # To read code makes named tuples, by lines that would be looked at themselves.

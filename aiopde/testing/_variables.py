@@ -380,7 +380,8 @@ def _follow(tracker: Tracker, frame: FrameType, value: Any, chain: Chain) -> Non
             _replaces(tracker, name, value)
         elif not is_fixed(name, value):
             tracker.touch_name(owner, name, write=False)
-            tracker.see_held(value, frame, None, (owner, f"{name}[]"))
+            if not PLAIN[type(value)]:
+                tracker.see_held(value, frame, None, (owner, f"{name}[]"))
         if not isinstance(value, _OWNERS):
             return
 

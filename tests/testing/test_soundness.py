@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections import UserDict
 from contextvars import ContextVar
 from functools import partial
@@ -230,3 +231,35 @@ def test_what_changes_in_a_class_is_told(backend: Any) -> None:
     _, result = searched(counts_in_the_class, backend)
     assert result.verdict == "bounded (not every access can be seen)"
     assert any("Counted.count, which belongs to the class" in note for note in result.notes)
+
+
+class Leftover:
+    def __init__(self) -> None:
+        self.closed = False
+
+    def __del__(self) -> None:
+        assert not self.closed
+
+
+def test_garbage_of_the_time_before_is_no_unseen_object() -> None:
+    """What is thrown away while a task moves has a ``__del__``, which is no access of that task."""
+
+    async def scenario() -> object:
+        found: list[int] = []
+
+        async def collect() -> None:
+            await checkpoint()
+            found.append(gc.collect())
+
+        await both(collect, collect)
+        return len(found)
+
+    gc.disable()  # until the scenario asks for it
+    try:
+        circle: list[object] = [Leftover()]  # which nothing else ends
+        circle.append(circle)
+        del circle
+        result = explore(scenario, backend="trio", strategy="dpor")
+    finally:
+        gc.enable()
+    assert result.verdict == "exhaustive", str(result)

@@ -66,6 +66,22 @@ async def close_and_reuse_the_number(p: Play) -> None:
     p.start("remover", reuse)
 
 
+async def open_what_goes_and_reuse(p: Play) -> None:
+    directory = p.mkdir("d")
+
+    async def open_and_close() -> None:
+        file = await p.open(directory)  # it has no handlers, so that nothing refuses that
+        await file.aclose()
+        p.create("x", "", "read")
+
+    async def remove() -> None:
+        await p.remove(directory)
+        p.create("yy", "", "read")
+
+    p.start("opener", open_and_close)
+    p.start("remover", remove)
+
+
 async def failing_calls_and_close(p: Play) -> None:
     async def fail(file: File, *args: int) -> int:
         await p.step("call", file)
@@ -139,6 +155,14 @@ def test_a_number_is_free_after_the_last_close(backend: str, victim: str) -> Non
     The number of what is gone is given to something new once, and not while a file is open (I33).
     """
     assert "closer ok, remover ok" in exhaust(close_and_reuse_the_number, backend, victim)
+
+
+@everyone("opener", "remover")
+def test_a_number_is_free_once(backend: str, victim: str) -> None:
+    """
+    A file opened of what is gone holds no number, so that its close gives none back (I33).
+    """
+    assert "opener ok, remover ok" in exhaust(open_what_goes_and_reuse, backend, victim)
 
 
 @everyone("mapper", "seeker")

@@ -26,6 +26,31 @@ async def walk_and_remove(p: Play) -> None:
     p.start("remover", p.remove, child)
 
 
+async def look_into_what_goes(p: Play) -> None:
+    directory = p.mkdir("d")
+    await p.open(p.create("a", "release", parent=directory))
+    p.create("z", parent=directory)  # whose turn comes when the release is over
+    here = await p.open(directory)
+
+    async def look() -> None:
+        await checkpoint()
+        goes = p.race.aside(lambda: directory.statistics().state != "live")
+        p.proc.stat("z", dir_fd=here)
+        assert not goes, "found although it is going"
+
+    p.start("looker", look)
+    p.start("remover", p.remove, directory)
+
+
+@everyone("looker", "remover")
+def test_what_goes_is_not_found(backend: str, victim: str) -> None:
+    """
+    Who has a directory open finds nothing in it from the moment its removal begins.
+    """
+    seen = exhaust(look_into_what_goes, backend, victim)
+    assert {"looker ok, remover ok", "looker ENOENT, remover ok"} <= seen
+
+
 @everyone("lister", "remover")
 def test_only_the_removed_name_is_missing(backend: str, victim: str) -> None:
     """

@@ -19,6 +19,7 @@ from .test_close_vs_remove import (
     close_and_reuse_the_number,
     failing_calls_and_close,
     failing_release_and_remove,
+    open_what_goes_and_reuse,
     read_close_and_remove,
     three_files_and_remove,
 )
@@ -31,6 +32,7 @@ from .test_grace_vs_remove import (
     stubborn_call_and_remove,
 )
 from .test_insmod_vs_rmmod import two_loads
+from .test_lookup_vs_remove import look_into_what_goes
 from .test_mmap_vs_remove import map_close_and_remove
 from .test_open_vs_remove import open_and_remove, open_read_and_remove, remove_by_name_and_reuse
 from .test_put_vs_rmmod import reference_and_rmmod, references_and_rmmod
@@ -41,13 +43,19 @@ from .test_read_vs_remove import (
     three_reads_and_close,
     two_reads_after_a_pread,
     two_reads_and_remove,
+    two_reads_beside_one,
 )
 from .test_readdir_vs_remove import two_listers
 from .test_release_vs_rmmod import close_and_forgetful_rmmod, close_and_rmmod
 from .test_reload_vs_read import read_all_and_reload
-from .test_remove_vs_remove import four_removes, two_removes
+from .test_remove_vs_remove import four_removes, two_of_a_name_and_remove, two_removes
 from .test_seq_vs_remove import iterate_and_remove, three_sessions
-from .test_subtree_vs_child import read_below_a_subtree, subtree_and_child
+from .test_subtree_vs_child import (
+    read_below_a_subtree,
+    read_beside_a_release,
+    subtree_and_child,
+    subtree_and_last_child,
+)
 from .test_use_vs_rundown import uses_and_rundown, uses_and_two_rundowns
 from .test_wake_vs_remove import (
     poll_and_wake,
@@ -111,6 +119,10 @@ HUNTS = (
     Hunt("remover: does not wait for the calls inside", read_and_remove),
     Hunt("remover: cancelled, it leaves the rest undone", read_and_remove, "remover"),
     Hunt("remover: does not wait for removals below", subtree_and_child),
+    Hunt("remover: forgets removals that begin later", subtree_and_last_child),
+    Hunt("remover: what is below stays open until its turn", read_beside_a_release),
+    Hunt("by name: an older removal is joined", two_of_a_name_and_remove),
+    Hunt("look-up: finds what is going", look_into_what_goes),
     Hunt("remover: what was created meanwhile is not shut", create_and_remove),
     Hunt("remover: the parent goes before the child", read_below_a_subtree),
     Hunt("loser: returns early", two_removes),
@@ -135,6 +147,11 @@ HUNTS = (
     Hunt("kill: wakes nobody who waits for a condition", wait_and_remove),
     Hunt("position: only one can wait for it", three_reads_and_close),
     Hunt("position: handed to somebody who was cancelled", three_reads_and_close, "second"),
+    Hunt(
+        "position: cancelled just after it was handed over, it is kept",
+        two_reads_beside_one,
+        "second",
+    ),
     Hunt("mutex: let in although it is locked", iterate_and_remove),
     Hunt("mutex: free for a moment while it is handed over", iterate_and_remove),
     Hunt("mutex: whose turn it is, cancelled, keeps it", three_sessions, "reader"),
@@ -157,6 +174,7 @@ HUNTS = (
     Hunt("release: the closing bit is not set", close_and_remove),
     Hunt("wait: looks at the condition only once", wait_and_wake_twice),
     Hunt("wait: cancelled, it stays in the queue", wait_and_wake_twice, "reader"),
+    Hunt("number: given back twice", open_what_goes_and_reuse),
     Hunt("number: given back with files still open", close_and_reuse_the_number),
     Hunt("number: a file that outlives its release does not hold it", close_and_reuse_the_number),
     # Quick ways.

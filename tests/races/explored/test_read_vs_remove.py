@@ -36,6 +36,17 @@ async def three_reads_and_close(p: Play) -> None:
     p.start("closer", file.aclose)
 
 
+async def two_reads_beside_one(p: Play) -> None:
+    file = await p.open(p.create("x", "read"))
+
+    async def read_twice() -> None:
+        await file.read(1)
+        await file.read(1)
+
+    p.start("first", read_twice)
+    p.start("second", file.read, 1)
+
+
 async def two_reads_after_a_pread(p: Play) -> None:
     file = await p.open(p.create("x", "read", "release"))
     p.close_later(file.dup())  # or what is rare about the file would be forgotten
@@ -114,6 +125,15 @@ def test_the_position_goes_from_one_to_the_next(backend: str, victim: str) -> No
     assert "closer ok, first ok, second ok, third ok" in exhaust(
         three_reads_and_close, backend, victim
     )
+
+
+@everyone("second")
+def test_a_position_is_passed_on_by_who_is_cancelled(backend: str, victim: str) -> None:
+    """
+    Whoever is cancelled with the position just handed to him does not keep it.
+    """
+    seen = exhaust(two_reads_beside_one, backend, victim)
+    assert {"first ok, second ok", "first ok, second cancelled"} <= seen
 
 
 @everyone("first", "remover")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import anyio
+
 from ._play import everyone, exhaust
 
 if TYPE_CHECKING:
@@ -41,6 +43,21 @@ async def by_name_and_by_entry(p: Play) -> None:
     p.start("by_entry", p.remove, entry)
 
 
+async def two_of_a_name_and_remove(p: Play) -> None:
+    for _ in range(2):
+        entry = p.create("x", "release")
+        await p.open(entry)
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await entry.remove()  # which goes on by itself
+
+    async def remove_by_name() -> None:
+        await p.proc.remove("x")
+        assert entry.statistics().state == "gone", "it has joined the older removal"
+
+    p.start("by_name", remove_by_name)
+
+
 @everyone("first")
 def test_both_return_when_it_is_gone(backend: str, victim: str) -> None:
     """
@@ -64,6 +81,15 @@ def test_however_many_wait(backend: str, victim: str) -> None:
     All who wait for one removal are woken.
     """
     assert "first ok, reader ok, second ok, third ok" in exhaust(four_removes, backend, victim)
+
+
+@everyone(only_on_trio=("by_name",))
+def test_the_latest_of_a_name(backend: str, victim: str) -> None:
+    """
+    Of two that had the name and are going, it is the one unlinked last that is waited for.
+    """
+    seen = exhaust(two_of_a_name_and_remove, backend, victim)
+    assert "by_name ok" in seen
 
 
 @everyone("by_name", "by_entry")

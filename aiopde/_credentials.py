@@ -45,7 +45,7 @@ class Credentials:
 
         The first class that fits decides alone (owner, group, others), and for the superuser
         nothing does: whoever owns a 0066 file is refused what everybody else may.
-        Executing a *file* is something procfs has no use for, so that exception is left out.
+        That the superuser does not execute a file that nobody may, :meth:`ProcFS.access` tells.
         """
         if self.uid == 0:
             return True

@@ -6,8 +6,6 @@ import inspect
 from types import AsyncGeneratorType, CoroutineType
 from typing import TYPE_CHECKING, Any, cast
 
-from ._ops import accepts
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
@@ -20,7 +18,7 @@ def coroutine_function(
     """Check a handler and make it a coroutine function, once, so that no call has to ask."""
     check_handler(owner, op, handler, parameters)
     function = cast("Callable[..., Any]", handler)
-    if holds(inspect.iscoroutinefunction, function):
+    if is_async(function):
         return function
 
     async def call(*args: object) -> Any:
@@ -44,11 +42,29 @@ def check_handler(owner: str, op: str, handler: object, parameters: tuple[str, .
         msg = f"{want}; got {handler!r:.100}"
         raise TypeError(msg)
     if owner != "records" and _is_generator_function(handler):
-        msg = f"{want}; {name_of(handler)} is a generator: return instead of yielding"
+        msg = f"{want}; {name_of(handler)} is a generator: return the value instead of yielding it"
         raise TypeError(msg)
     if not accepts(handler, parameters):
         msg = f"{want}; {name_of(handler)} takes {inspect.signature(handler)}"
         raise TypeError(msg)
+
+
+def accepts(handler: Any, parameters: tuple[str, ...]) -> bool:
+    """Tell whether *handler* can be called with so many arguments, as far as can be told."""
+    try:
+        signature = inspect.signature(handler)
+    except (TypeError, ValueError):  # some built-in functions do not tell: the first call will
+        return True
+    try:
+        signature.bind(*parameters)
+    except TypeError:
+        return False
+    return True
+
+
+def is_async(handler: object) -> bool:
+    """Tell whether calling *handler* gives a coroutine, also for objects with ``__call__``."""
+    return holds(inspect.iscoroutinefunction, handler)
 
 
 def call_wanted(owner: str, op: str, parameters: tuple[str, ...]) -> str:

@@ -1,8 +1,7 @@
-"""One module: its state, its references, and what it owns (struct module)."""
+"""One module: its state, its references, its tasks (struct module)."""
 
 from __future__ import annotations
 
-import math
 import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from ._owner import current_owner, owner_of
 from ._poison import poison
 from ._procfs import ProcFS
 from ._rare import GONE
+from ._registered import Registered, take_back
 from ._turn import Stepped
 from ._watch import cancel_calls
 
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 
 MODULE_REF_BASE: Final = 1
 """What a module's count has before anybody refers to it; unloading takes it away."""
-_ENOUGH_TO_PRUNE: Final = 64
 EXIT: Final = "exit"
 """What the task is at, in the end, that runs a module's init and exit."""
 
@@ -137,11 +136,9 @@ class Module:
         self.context: Context | None = None
         self.failure: Exception | SystemExit | None = None
         self.errors: list[Exception | SystemExit] = []
-        self.entries: dict[ProcDirEntry, None] = {}
+        self.entries: Registered = Registered()
         # Whether it was logged that its unload takes long.
         self.reported = False
-        self._hidden: list[ProcDirEntry] = []
-        self._prune_at = _ENOUGH_TO_PRUNE
         # During a reload: the other version, and whose names are to be seen.
         self.replaces: Module | None = None
         self.replaced_by: Module | None = None
@@ -171,7 +168,7 @@ class Module:
 
         See :meth:`ProcDirEntry.holders`.
         """
-        return [holder for entry in self._roots(self.entries) for holder in holders(entry)]
+        return [holder for entry in self.entries.roots() for holder in holders(entry)]
 
     def standing(self) -> list[Holder]:
         """Tell where its own tasks stand, the one that runs its exit and those in background."""
@@ -335,64 +332,12 @@ class Module:
             UseAfterFreeError: The module is gone.
         """
         if entry.permanent:
-            _take_back(entry)
+            take_back(entry)
             raise error(EINVAL, entry.path, "a module's entry cannot be permanent")
         if self.state is ModuleState.GONE:
-            _take_back(entry)
+            take_back(entry)
             raise self.log.use_after_free(self.name, entry.path, "a registration")
-        if len(self.entries) >= self._prune_at:
-            self.entries = {old: None for old in self.entries if old._removal is not GONE}
-            self._prune_at = 2 * len(self.entries) + _ENOUGH_TO_PRUNE
-        self.entries[entry] = None
-
-    def _roots(self, entries: dict[ProcDirEntry, None]) -> list[ProcDirEntry]:
-        """Return those that are below no other of them."""
-        return [entry for entry in entries if entry.parent not in entries]
-
-    def hide(self) -> None:
-        """Take its names out of the tree; what is open goes on. Not a checkpoint."""
-        self._hidden = [entry for entry in self._roots(self.entries) if entry.linked]
-        for entry in self._hidden:
-            entry.unlink()
-
-    def show(self) -> list[ProcDirEntry]:
-        """Put the names back; return what had to go for it."""
-        displaced: list[ProcDirEntry] = []
-        for entry in self._hidden:
-            other = entry.parent.children.get(entry.name)
-            if other is not None:
-                other.unlink()
-                displaced.append(other)
-            entry.parent.add_child(entry)
-        self._hidden = []
-        return displaced
-
-    async def sweep(self) -> list[ProcDirEntry]:
-        """
-        Remove what is still registered, and wait for what somebody else is removing.
-
-        Without a grace: as long as a call is inside, its code must not go. Meanwhile such a call
-        may register something, which is then removed too.
-
-        Returns:
-            What nobody else was removing.
-        """
-        forgotten: list[ProcDirEntry] = []
-        seen: set[ProcDirEntry] = set()
-        while found := [entry for entry in self.entries if entry not in seen]:
-            seen.update(found)
-            forgotten += [entry for entry in found if entry.linked and not entry.removing]
-            for entry in found:
-                await self._sweep_away(entry)
-        return forgotten
-
-    async def _sweep_away(self, entry: ProcDirEntry) -> None:
-        # Unlinked but not being removed is what a character device is when it was deleted.
-        if entry.linked or entry._removal is not None:
-            try:
-                await entry.remove(grace=math.inf)
-            except Exception as exc:  # an unload does not stop half-way
-                self.errors.append(exc)
+        self.entries.add(entry)
 
     def warn(self, forgotten: list[ProcDirEntry]) -> None:
         """Warn that exit has left something registered, if it has."""
@@ -422,23 +367,16 @@ class Module:
         if self.text is not None:
             self.text.free()
         self.text = self.exit = self.context = self.replaces = self.exports = None
-        self.entries = {}
-        self._hidden = []
+        self.entries.clear()
         self.params = {}
         self.settled.set()
         self.gone.set()
 
     def _poison(self) -> None:
         handlers = tuple(PARAMETERS)
-        for ops in {entry.ops for entry in self.entries}:
+        for ops in self.entries.tables():
             if self.text is not None and self.text.holds(ops, handlers):
                 poison(ops, self.log, self.name)
-
-
-def _take_back(entry: ProcDirEntry) -> None:
-    """Undo a registration that nobody can have seen yet."""
-    entry.unlink()
-    entry.tree.inodes.give_back(entry.ino)
 
 
 def this_module() -> Module:

@@ -249,7 +249,7 @@ class Modules:
                 module.errors.append(exc)
 
     async def _sweep(self, module: Module) -> None:
-        forgotten = await module.sweep()
+        forgotten = await module.entries.sweep(module.errors)
         # What a failed init leaves is its error's business, and needs no warning.
         if module.context is not None:
             module.warn(forgotten)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Self, final
 
 from ._check import check_bool
+from ._handlers import check_handler, is_async
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -110,9 +111,10 @@ class ProcOps:
     def __post_init__(self) -> None:
         handlers = {op: getattr(self, op) for op in PARAMETERS}
         check_bool("permanent", self.permanent)
-        for op, handler in handlers.items():
+        given = {op: handler for op, handler in handlers.items() if handler is not None}
+        for op, handler in given.items():
             check_handler("ProcOps", op, handler, PARAMETERS[op])
-        awaited = frozenset(op for op, handler in handlers.items() if is_async(handler))
+        awaited = frozenset(op for op, handler in given.items() if is_async(handler))
         suspends = "release" in awaited and may_suspend(self.release)
         reader_name = "read" if self.read_iter is None else "read_iter"
         object.__setattr__(self, "reader_name", reader_name)
@@ -122,7 +124,7 @@ class ProcOps:
         object.__setattr__(self, "release_suspends", suspends)
         object.__setattr__(self, "open_awaited", "open" in awaited)
         object.__setattr__(self, "release_awaited", "release" in awaited)
-        there = {op for op in ("open", reader_name, "release") if handlers[op] is not None}
+        there = {"open", reader_name, "release"} & given.keys()
         quick = reader_name in there and there <= awaited and not suspends
         object.__setattr__(self, "quick_to_read", quick)
 
@@ -148,48 +150,6 @@ class ProcOps:
             msg = f"{handlers!r} has no handler: give it a method named one of {names}"
             raise TypeError(msg)
         return cls(**found, permanent=permanent)
-
-
-def check_handler(owner: str, op: str, handler: object, parameters: tuple[str, ...]) -> None:
-    """Refuse what cannot be called with *parameters*, showing the call that is right."""
-    if handler is None:
-        return
-    want = f"{owner}({op}=...) wants an async function: async def {op}({', '.join(parameters)})"
-    if inspect.iscoroutine(handler):
-        handler.close()
-        name = handler.__name__
-        msg = f"{want}; pass {name}, not {name}()"
-        raise TypeError(msg)
-    if isinstance(handler, type) or not callable(handler):
-        msg = f"{want}; got {handler!r}"
-        raise TypeError(msg)
-    if inspect.isasyncgenfunction(handler):
-        msg = f"{want}; {handler!r} is an async generator: return the value instead of yielding it"
-        raise TypeError(msg)
-    if not accepts(handler, parameters):
-        msg = f"{want}; {handler!r} takes {inspect.signature(handler)}"
-        raise TypeError(msg)
-
-
-def accepts(handler: Any, parameters: tuple[str, ...]) -> bool:
-    """Tell whether *handler* can be called with so many arguments, as far as can be told."""
-    try:
-        signature = inspect.signature(handler)
-    except (TypeError, ValueError):  # some built-in functions do not tell: the first call will
-        return True
-    try:
-        signature.bind(*parameters)
-    except TypeError:
-        return False
-    return True
-
-
-def is_async(handler: object) -> bool:
-    """Tell whether calling *handler* gives a coroutine, also for objects with ``__call__``."""
-    if handler is None:
-        return False
-    call = getattr(handler, "__call__", None)  # noqa: B004  the method itself, not callable()
-    return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(call)
 
 
 def may_suspend(handler: object) -> bool:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from ._handlers import coroutine_function, name_of, nonsense
-from ._ops import accepts
+from ._handlers import accepts, coroutine_function, name_of, nonsense
 from ._seq_file import SeqOps
 
 if TYPE_CHECKING:

@@ -31,8 +31,8 @@ class Turn:
 
     def __enter__(self) -> Self:
         if self._other is not None:
-            self._other.hide()
-        self._displaced = self._mine.show()
+            self._other.entries.hide()
+        self._displaced = self._mine.entries.show()
         return self
 
     def __exit__(
@@ -41,11 +41,11 @@ class Turn:
         exc: BaseException | None,
         tb: TracebackType | None,
     ) -> None:
-        self._mine.hide()
+        self._mine.entries.hide()
         for entry in self._displaced:
             entry.parent.add_child(entry)
         if self._other is not None:
-            self._other.show()
+            self._other.entries.show()
 
 
 def switch(old: Module, new: Module) -> list[ProcDirEntry]:
@@ -55,13 +55,13 @@ def switch(old: Module, new: Module) -> list[ProcDirEntry]:
     Returns:
         What is in the way: entries that belong to neither. Nothing was changed then.
     """
-    old.hide()
-    displaced = new.show()
+    old.entries.hide()
+    displaced = new.entries.show()
     if displaced:
-        new.hide()
+        new.entries.hide()
         for entry in displaced:
             entry.parent.add_child(entry)
-        old.show()
+        old.entries.show()
         return displaced
     old.turn, new.turn = Turn(old, None), None
     return []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from errno import EINVAL, EISDIR, ENOTDIR
+from errno import EACCES, EINVAL, EISDIR, ENOTDIR
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Final
 
@@ -180,13 +180,19 @@ class VFS:
             how: ``os.F_OK``, or any of ``R_OK``, ``W_OK`` and ``X_OK``.
 
         Raises:
-            OSError: Those of :meth:`lookup`; ``EACCES``: the mode bits forbid it; ``EINVAL``:
-                *how* has other bits.
+            OSError: Those of :meth:`lookup`; ``EACCES``: the mode bits forbid it, or it is a file
+                that nobody may execute, the superuser included; ``EINVAL``: *how* has other bits.
+
+        Linux: ``do_faccessat``.
         """
         check_int("how, as os.R_OK,", how)
         if how & ~(MAY_READ | MAY_WRITE | MAY_EXEC):
             raise error(EINVAL, path, f"how is F_OK, or any of R_OK, W_OK and X_OK, not {how}")
-        self.lookup(path, cred=cred, dir_fd=dir_fd).check(cred, how)
+        entry = self.lookup(path, cred=cred, dir_fd=dir_fd)
+        entry.check(cred, how)
+        # The one thing that mode bits forbid the superuser (generic_permission).
+        if how & MAY_EXEC and not entry.is_dir() and not entry.mode & 0o111:
+            raise error(EACCES, entry.path, "nobody may execute it")
 
     def truncate(self, path: str, size: int, *, cred: Credentials = ROOT) -> None:
         """

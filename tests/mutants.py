@@ -526,7 +526,7 @@ MUTANTS: Final = (
     Mutant(
         "module: what exit forgot stays",
         "_modules.py",
-        "        forgotten = await module.sweep()\n",
+        "        forgotten = await module.entries.sweep(module.errors)\n",
         "        await anyio.lowlevel.checkpoint()\n        forgotten = []\n",
     ),
     Mutant(
@@ -555,7 +555,7 @@ MUTANTS: Final = (
         "reload: the old version goes before the new one is there",
         "_kernel.py",
         "        self._modules.start(new, probe=False)\n",
-        "        old.hide()\n        await checkpoint()\n        old.show()\n"
+        "        old.entries.hide()\n        await checkpoint()\n        old.entries.show()\n"
         "        self._modules.start(new, probe=False)\n",
     ),
     # -- the tree

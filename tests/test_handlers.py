@@ -31,8 +31,8 @@ NO_FUNCTIONS: list[tuple[str, Any, str]] = [
     ("next", 5, r"async def next\(m, item, pos\); got 5"),
     ("stop", OpenFile, r"async def stop\(m, item\); got <class "),
     ("show", takes_m, r"async def show\(m, item\); takes_m takes \(m: "),
-    ("start", generator, r" generator is a generator: return instead"),
-    ("start", async_generator, r"async_generator is a generator: return instead"),
+    ("start", generator, r" generator is a generator: return the value"),
+    ("start", async_generator, r"async_generator is a generator: return the value"),
 ]
 
 

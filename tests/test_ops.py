@@ -17,10 +17,10 @@ async def anything(*args: Any) -> Any:
     """A handler for every op."""
 
 
-def function(body: str) -> Any:
-    """An async function that is looked at, and not run."""
+def function(body: str, kind: str = "async ") -> Any:
+    """A function that is looked at, and not run."""
     names: dict[str, Any] = {}
-    exec(f"async def function(*args):\n    {body}", names)
+    exec(f"{kind}def function(*args):\n    {body}", names)
     return names["function"]
 
 
@@ -192,12 +192,13 @@ class TestRefused:
         assert f"async def {op}({', '.join(PARAMETERS[op])})" in str(caught.value)
         assert repr(thing) in str(caught.value)
 
+    @pytest.mark.parametrize("kind", ["async ", ""])
     @pytest.mark.parametrize("op", OPS)
-    def test_an_async_generator(self, op: str) -> None:
+    def test_a_generator(self, op: str, kind: str) -> None:
         """
         A handler returns once: the cure is to return instead of yielding.
         """
-        handler: Any = {op: function("yield args")}
+        handler: Any = {op: function("yield args", kind)}
         with pytest.raises(TypeError, match="return the value instead of yielding it"):
             ProcOps(**handler)
 

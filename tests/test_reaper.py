@@ -12,6 +12,20 @@ from tests.helpers import Busy, Handlers, all_blocked, refused, start, state
 who: ContextVar[str] = ContextVar("who", default="nobody")
 
 
+class Slow:
+    """An entry whose release handlers take until they may end."""
+
+    def __init__(self, proc: ProcFS) -> None:
+        self.handlers = Handlers()
+        self.handlers.hold_up("release")
+        self.entry = proc.create("x", self.handlers.ops("open", "release"))
+        self.log = self.handlers.log
+
+    async def end(self) -> None:
+        self.handlers.let_go("release")
+        await all_blocked()
+
+
 class TestHandOff:
     """Closers and removers wait for each other's releases, and never run one twice."""
 
@@ -19,132 +33,112 @@ class TestHandOff:
         """
         A close of what the removal is just releasing returns when that is over.
         """
-        handlers = Handlers()
-        handlers.hold_up("release")
         async with ProcFS() as proc, create_task_group() as tg:
-            entry = proc.create("x", handlers.ops("open", "release"))
+            slow = Slow(proc)
             file = await proc.open("x")
-            remover = await start(tg, entry.remove)
+            remover = await start(tg, slow.entry.remove)
             closer = await start(tg, file.aclose)
             assert (file.closed, closer.done, remover.done) == (True, False, False)
-            handlers.let_go("release")
-            await all_blocked()
+            await slow.end()
             assert (closer.done, remover.done) == (True, True)
-            assert handlers.log == ["open 1", "release 1", "release 1 goes on"]
+            assert slow.log == ["open 1", "release 1", "release 1 goes on"]
 
     async def test_a_remover_waits_for_the_closers_release(self) -> None:
         """
         A removal that comes while a close is releasing ends after that, and calls nothing.
         """
-        handlers = Handlers()
-        handlers.hold_up("release")
         async with ProcFS() as proc, create_task_group() as tg:
-            entry = proc.create("x", handlers.ops("open", "release"))
+            slow = Slow(proc)
             file = await proc.open("x")
             closer = await start(tg, file.aclose)
-            remover = await start(tg, entry.remove)
+            remover = await start(tg, slow.entry.remove)
             assert (closer.done, remover.done, proc.listdir()) == (False, False, [])
-            assert state(entry) == "releasing"
-            handlers.let_go("release")
-            await all_blocked()
+            assert state(slow.entry) == "releasing"
+            await slow.end()
             assert (closer.done, remover.done) == (True, True)
-            assert handlers.log == ["open 1", "release 1", "release 1 goes on"]
+            assert slow.log == ["open 1", "release 1", "release 1 goes on"]
 
     async def test_a_cancelled_closer_waits_all_the_same(self) -> None:
         """
         A closer cancelled while the removal releases returns when that is over, not before.
         """
-        handlers = Handlers()
-        handlers.hold_up("release")
         async with ProcFS() as proc, create_task_group() as tg:
-            entry = proc.create("x", handlers.ops("open", "release"))
+            slow = Slow(proc)
             file = await proc.open("x")
-            await start(tg, entry.remove)
+            await start(tg, slow.entry.remove)
             closer = await start(tg, file.aclose)
             closer.cancel()
             await all_blocked()
             assert not closer.done
-            handlers.let_go("release")
-            await all_blocked()
+            await slow.end()
             assert closer.done
 
     async def test_a_cancelled_closer_strands_no_remover(self) -> None:
         """
         A closer cancelled in its release finishes it, and the removal that waits for it ends.
         """
-        handlers = Handlers()
-        handlers.hold_up("release")
         async with ProcFS() as proc, create_task_group() as tg:
-            entry = proc.create("x", handlers.ops("open", "release"))
+            slow = Slow(proc)
             file = await proc.open("x")
             closer = await start(tg, file.aclose)
-            remover = await start(tg, entry.remove)
+            remover = await start(tg, slow.entry.remove)
             closer.cancel()
             await all_blocked()
             assert (closer.done, remover.done) == (False, False)
-            handlers.let_go("release")
-            await all_blocked()
+            await slow.end()
             assert (closer.done, remover.done) == (True, True)
 
     async def test_a_cancelled_remover_strands_no_closer(self) -> None:
         """
         A remover cancelled in a release raises at once; the release goes on, and the closer waits.
         """
-        handlers = Handlers()
-        handlers.hold_up("release")
         async with ProcFS() as proc, create_task_group() as tg:
-            entry = proc.create("x", handlers.ops("open", "release"))
+            slow = Slow(proc)
             file = await proc.open("x")
-            remover = await start(tg, entry.remove)
+            remover = await start(tg, slow.entry.remove)
             closer = await start(tg, file.aclose)
             remover.cancel()
             await all_blocked()
             assert (remover.cancelled, closer.done) == (True, False)
-            handlers.let_go("release")
-            await all_blocked()
-            assert (closer.done, state(entry)) == (True, "gone")
-            assert handlers.log.count("release 1 goes on") == 1
+            await slow.end()
+            assert (closer.done, state(slow.entry)) == (True, "gone")
+            assert slow.log.count("release 1 goes on") == 1
 
     async def test_a_cancelled_remover_that_waits_for_a_closer(self) -> None:
         """
         A remover cancelled while a closer releases raises at once; the removal ends after that.
         """
-        handlers = Handlers()
-        handlers.hold_up("release")
         async with ProcFS() as proc, create_task_group() as tg:
-            entry = proc.create("x", handlers.ops("open", "release"))
+            slow = Slow(proc)
             other = await proc.open("x")
             file = await proc.open("x")
             await start(tg, file.aclose)
-            remover = await start(tg, entry.remove)
+            remover = await start(tg, slow.entry.remove)
             remover.cancel()
             await all_blocked()
-            assert (remover.cancelled, state(entry)) == (True, "releasing")
-            handlers.let_go("release")
-            await all_blocked()
-            assert state(entry) == "gone"
-            assert handlers.log[2:] == ["release 2", "release 2 goes on", "release 1"]
+            assert (remover.cancelled, state(slow.entry)) == (True, "releasing")
+            await slow.end()
+            assert state(slow.entry) == "gone"
+            assert slow.log[2:] == ["release 2", "release 2 goes on", "release 1"]
             await other.aclose()
 
     async def test_others_close_while_one_is_released(self) -> None:
         """
         While the removal is in one file's release, closers release the others themselves.
         """
-        handlers = Handlers()
-        handlers.hold_up("release")
         async with ProcFS() as proc, create_task_group() as tg:
-            entry = proc.create("x", handlers.ops("open", "release"))
+            slow = Slow(proc)
             files = [await proc.open("x") for _ in range(3)]
-            remover = await start(tg, entry.remove)
-            gate = handlers._gates.pop("release")  # pyright: ignore[reportPrivateUsage]
-            assert handlers.log[-1] == "release 3"
+            remover = await start(tg, slow.entry.remove)
+            gate = slow.handlers._gates.pop("release")  # pyright: ignore[reportPrivateUsage]
+            assert slow.log[-1] == "release 3"
             await files[0].aclose()
             await files[1].aclose()
-            assert (handlers.log[-2:], remover.done) == (["release 1", "release 2"], False)
+            assert (slow.log[-2:], remover.done) == (["release 1", "release 2"], False)
             gate.set()
             await all_blocked()
             assert remover.done
-            assert sum(call.startswith("release") for call in handlers.log) == 4  # one goes on
+            assert sum(call.startswith("release") for call in slow.log) == 4  # one goes on
 
     async def test_a_close_does_not_wait_for_a_call_in_another_file(self) -> None:
         """

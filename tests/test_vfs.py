@@ -73,7 +73,7 @@ class TestLooking:
         async with ProcFS() as proc:
             proc.create("x", ProcOps(), mode=0o640)
             proc.symlink("link", "x")
-            proc.access("x", os.R_OK | os.W_OK | os.X_OK)
+            proc.access("x", os.R_OK | os.W_OK)
             proc.access("link", os.F_OK, cred=stranger)
             for how in (os.R_OK, os.W_OK, os.X_OK, os.R_OK | os.W_OK):
                 with refused(EACCES):
@@ -83,6 +83,20 @@ class TestLooking:
             for how in (-1, 8):
                 with refused(EINVAL):
                     proc.access("x", how)
+
+    @pytest.mark.parametrize("mode", [0o1, 0o10, 0o100])
+    async def test_access_to_execute(self, mode: int) -> None:
+        """
+        The superuser searches every directory, and executes a file that anybody may execute.
+        """
+        async with ProcFS() as proc:
+            proc.create("x", ProcOps(), mode=0o666)
+            proc.mkdir("d").mode = 0
+            proc.access("d", os.X_OK)
+            with refused(EACCES):
+                proc.access("x", os.X_OK)
+            proc.chmod("x", mode)
+            proc.access("x", os.X_OK)
 
     async def test_truncate(self) -> None:
         """

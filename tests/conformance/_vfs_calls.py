@@ -69,9 +69,13 @@ async def rmdir(call: Caller, args: Args) -> Result:
 async def rename(call: Caller, args: Args) -> Result:
     """Rename, in vain, unless both names are of one entry."""
     old, new = _existing(call, args), _existing(call, args, "to")
-    if old is not new:
-        raise _refusal(call, old, EPERM)
-    return {"ret": 0}
+    if old is new:
+        return {"ret": 0}
+    # may_delete() of both, before it comes out that there is no way to rename.
+    errno = EPERM
+    if old.is_dir() != new.is_dir():
+        errno = EISDIR if new.is_dir() else ENOTDIR
+    raise _refusal(call, old, errno)
 
 
 @system_call

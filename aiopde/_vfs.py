@@ -334,7 +334,7 @@ class VFS:
         if (
             entry is None
             or not entry._attributes.quick
-            or not entry.ops.quick_to_read
+            or not (ops := entry.ops).quick_to_read
             or entry._in_use < 0
             or cred is not ROOT
             or sinks
@@ -344,7 +344,6 @@ class VFS:
         file.entry = entry
         file._flags = file.pos = file._in_use = 0
         file.private_data = file._newer = file._older = None
-        ops: Any = entry.ops
         entry._in_use += 1
         try:
             if ops.open is not None:
@@ -360,8 +359,8 @@ class VFS:
                     checked_bytes(file, data, MAX_RW_COUNT)
                 whole: bytes = data
                 while data:
-                    file.pos += len(data)
-                    data = await reader(file, 0x7FFFF000, file.pos)
+                    file.pos = pos = file.pos + len(data)
+                    data = await reader(file, 0x7FFFF000, pos)
                     if type(data) is not bytes:
                         checked_bytes(file, data, MAX_RW_COUNT)
                     if data:
@@ -426,8 +425,6 @@ class VFS:
             raise error(EISDIR, entry.path)
         return entry
 
-
-# They run handlers themselves: see above.
 
 # They run handlers themselves: see above.
 add_site(VFS.open, "file", "open")

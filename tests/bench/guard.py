@@ -246,4 +246,4 @@ async def guards(bench: Bench) -> None:
     for name, (_, limits) in peers.items():
         limit = limits or least.get(name, 20)
         bench.ratio(f"{name} ÷ guarded read", times[name], times["read"], at_least=limit)
-        bench.ratio("… ÷ a guard and nothing else", times[name], times["floor"])
+        bench.ratio(f"{name} ÷ a guard and nothing else", times[name], times["floor"])

@@ -334,7 +334,7 @@ class VFS:
         if (
             entry is None
             or not entry._attributes.quick
-            or not (ops := entry.ops).quick_to_read
+            or not entry.ops.quick_to_read
             or entry._in_use < 0
             or cred is not ROOT
             or sinks
@@ -344,6 +344,7 @@ class VFS:
         file.entry = entry
         file._flags = file.pos = file._in_use = 0
         file.private_data = file._newer = file._older = None
+        ops: Any = entry.ops
         entry._in_use += 1
         try:
             if ops.open is not None:

@@ -303,9 +303,9 @@ def is_below(entry: ProcDirEntry, root: ProcDirEntry) -> bool:
 
 def removal_around(entry: ProcDirEntry) -> Removal | None:
     """Find the removal under way which the entry, or a directory it is in, belongs to."""
-    while entry._removal is None and entry.parent is not entry:
+    while (removal := entry._rare.removal) is None and entry.parent is not entry:
         entry = entry.parent
-    return None if entry._removal is GONE else cast("Removal | None", entry._removal)
+    return None if removal is GONE else cast("Removal | None", removal)
 
 
 def subtree(root: ProcDirEntry) -> list[ProcDirEntry]:
@@ -326,7 +326,8 @@ def removable(root: ProcDirEntry) -> list[ProcDirEntry]:
     Linux finds that out on the way, with half of the tree gone.
     """
     entries = subtree(root)
-    if any(ops.permanent for ops in {entry.ops for entry in entries}):
+    tables = {entry.ops for entry in entries} if len(entries) > 1 else (root.ops,)
+    if any(ops.permanent for ops in tables):
         path = next(entry.path for entry in entries if entry.permanent)
         raise error(EINVAL, path, "a permanent entry cannot be removed")
     return entries

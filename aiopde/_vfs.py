@@ -297,7 +297,8 @@ class VFS:
 
     async def _arrive(self, path: str | ProcDirEntry, **how: Any) -> ProcDirEntry:
         """Make the checkpoint of a call, if it has one, and find what it is about after that."""
-        if isinstance(path, ProcDirEntry):
+        # A name is not asked if it is an entry: that of an ABC takes long to answer.
+        if type(path) is not str and isinstance(path, ProcDirEntry):
             if not path.fast_acquire:
                 await self.checkpoint()
             return path

@@ -456,8 +456,10 @@ class ProcDirEntry(Rundown, AsyncResource):
         """Note that removal is over: what still holds the number are files left open."""
         if sinks:
             emit("gone", self.path)
-        self._removal = GONE
-        self._free_number()
+        rare = self.own()
+        rare.removal = GONE
+        if rare.holders == 0:
+            self._free_number()
 
     def add_file(self, file: File) -> None:
         """Note an open file, which removal will shut and release; one too late is dead already."""
@@ -497,15 +499,15 @@ class ProcDirEntry(Rundown, AsyncResource):
 
     def put_holder(self) -> None:
         """Note that such a file was closed at last."""
-        self.own().holders -= 1
-        if self._removal is GONE:
+        rare = self.own()
+        rare.holders -= 1
+        if rare.holders == 0 and rare.removal is GONE:
             self._free_number()
 
     def _free_number(self) -> None:
-        if self._rare.holders == 0:
-            # Once only: what is opened of an entry that is gone does not hold the number again.
-            self.own().holders = BIAS
-            self.tree.inodes.give_back(self.ino)
+        # Once only: what is opened of an entry that is gone does not hold the number again.
+        self.own().holders = BIAS
+        self.tree.inodes.give_back(self.ino)
 
     async def remove(self, *, grace: float | None = None) -> None:
         """

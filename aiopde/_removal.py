@@ -123,16 +123,17 @@ class Removal:
             :meth:`release`; then call again.
         """
         while not self.done:
-            if self._current._rare.children is not None:
-                self._sweep(self._current)
-                child = self._current.children.first()
+            entry = self._current
+            if entry._rare.children is not None:
+                self._sweep(entry)
+                child = entry.children.first()
                 if child is not None:
                     self._descend(child)
                     continue
-            obstacle = self._rundown(self._current)
+            obstacle = self._rundown(entry)
             if obstacle is not None:
                 return obstacle
-            if not self._current.children:  # a release handler may have created something
+            if not entry._rare.children:  # a release handler may have created something
                 self._ascend()
         return None
 
@@ -174,7 +175,7 @@ class Removal:
         entry = self._current
         self._current = entry.parent
         entry.gone()
-        if entry in self._events:
+        if self._events and entry in self._events:
             self._events.pop(entry).set()
 
     def _rundown(self, entry: ProcDirEntry) -> anyio.Event | File | None:
@@ -187,7 +188,10 @@ class Removal:
             self._drained = entry
             emit("drained", entry.path)
         if entry.newest is not None and not entry.ops.release_suspends and not sinks:
-            run_to_end(self._release_all(entry))
+            if entry.ops.release is None:
+                _forget_files(entry)
+            else:
+                run_to_end(self._release_all(entry))
         # Each time the newest that is there: closers take files out meanwhile.
         while entry.newest is not None:
             obstacle = self._close(entry.newest)
@@ -198,14 +202,14 @@ class Removal:
     async def _release_all(self, entry: ProcDirEntry) -> None:
         """Release each file in turn, where that waits for nothing: release_now(), in place."""
         release: Any = entry.ops.release
-        awaited, exists, held = entry.ops.release_awaited, release is not None, 0
+        awaited, held = entry.ops.release_awaited, 0
         file = entry.newest
         try:
             while file is not None:
                 try:
                     if awaited:
                         await release(file)
-                    elif exists:
+                    else:
                         release(file)
                 except Exception as exc:  # it stops no other release; see check()
                     self._failures.append((entry, exc))
@@ -278,6 +282,18 @@ class Removal:
             raise ExceptionGroup(msg, errors)
 
 
+def _forget_files(entry: ProcDirEntry) -> None:
+    """Do what is left of the release of each file, where there is no handler."""
+    held, file = 0, entry.newest
+    entry.newest = None
+    while file is not None:
+        held += 1
+        older = file._older
+        file._newer = file._older = None
+        file = older
+    entry.own().holders += held
+
+
 def is_below(entry: ProcDirEntry, root: ProcDirEntry) -> bool:
     """Tell whether *entry* is *root* or stands, or stood, below it."""
     while entry is not root and entry.parent is not entry:
@@ -287,9 +303,9 @@ def is_below(entry: ProcDirEntry, root: ProcDirEntry) -> bool:
 
 def removal_around(entry: ProcDirEntry) -> Removal | None:
     """Find the removal under way which the entry, or a directory it is in, belongs to."""
-    while entry._removal is None and entry.parent is not entry:
+    while (removal := entry._rare.removal) is None and entry.parent is not entry:
         entry = entry.parent
-    return None if entry._removal is GONE else cast("Removal | None", entry._removal)
+    return None if removal is GONE else cast("Removal | None", removal)
 
 
 def subtree(root: ProcDirEntry) -> list[ProcDirEntry]:
@@ -310,7 +326,8 @@ def removable(root: ProcDirEntry) -> list[ProcDirEntry]:
     Linux finds that out on the way, with half of the tree gone.
     """
     entries = subtree(root)
-    if any(ops.permanent for ops in {entry.ops for entry in entries}):
+    tables = {entry.ops for entry in entries} if len(entries) > 1 else (root.ops,)
+    if any(ops.permanent for ops in tables):
         path = next(entry.path for entry in entries if entry.permanent)
         raise error(EINVAL, path, "a permanent entry cannot be removed")
     return entries

@@ -313,7 +313,8 @@ class VFS:
         """Make the checkpoint of a call, if it has one, and find what it is about after that."""
         if self.thread != get_ident():
             check_thread(self, self.thread)
-        if isinstance(path, ProcDirEntry):
+        # A name is not asked if it is an entry: that of an ABC takes long to answer.
+        if type(path) is not str and isinstance(path, ProcDirEntry):
             if not path.fast_acquire:
                 await self.checkpoint()
             return path
@@ -376,8 +377,8 @@ class VFS:
                     checked_bytes(file, data, MAX_RW_COUNT)
                 whole: bytes = data
                 while data:
-                    file.pos += len(data)
-                    data = await reader(file, 0x7FFFF000, file.pos)
+                    file.pos = pos = file.pos + len(data)
+                    data = await reader(file, 0x7FFFF000, pos)
                     if type(data) is not bytes:
                         checked_bytes(file, data, MAX_RW_COUNT)
                     if data:

@@ -328,13 +328,11 @@ MUTANTS: Final = (
     Mutant(
         "remover: the parent goes before the child",
         "_removal.py",
-        "            obstacle = self._rundown(self._current)\n"
         "            if obstacle is not None:\n"
-        "                return obstacle\n            if not self._current.children:",
-        "            obstacle = self._rundown(self._current)\n"
+        "                return obstacle\n            if not entry._rare.children:",
         "            if obstacle is not None:\n"
         "                self._ascend()\n                return obstacle\n"
-        "            if not self._current.children:",
+        "            if not entry._rare.children:",
     ),
     Mutant(
         "remover: a permanent entry below is overlooked",
@@ -562,14 +560,26 @@ MUTANTS: Final = (
     Mutant(
         "number: given back with files still open",
         "_entry.py",
-        "        if self._rare.holders == 0:\n",
-        "        if self._rare.holders <= 1:\n",
+        "        if rare.holders == 0:\n",
+        "        if rare.holders <= 1:\n",
+    ),
+    Mutant(
+        "number: not given back by the last file that outlived its entry",
+        "_entry.py",
+        "        if rare.holders == 0 and rare.removal is GONE:\n",
+        "        if rare.holders < 0 and rare.removal is GONE:\n",
+    ),
+    Mutant(
+        "forced release: files without a handler do not hold the number",
+        "_removal.py",
+        "        file = older\n    entry.own().holders += held\n",
+        "        file = older\n",
     ),
     Mutant(
         "number: given back twice",
         "_entry.py",
-        "            self.own().holders = BIAS\n",
-        "            pass\n",
+        "        self.own().holders = BIAS\n",
+        "",
     ),
     Mutant(
         "number: a file that outlives its release does not hold it",

@@ -39,6 +39,14 @@ async def bare(count: int) -> None:
         await opened(None)
 
 
+async def four(count: int) -> None:
+    for _ in range(count):
+        await opened(None)
+        await once(None, 4096, 0)
+        await once(None, 4096, len(DATA))
+        await opened(None)
+
+
 def system_calls(path: str) -> Variant:
     async def run(count: int) -> None:
         for _ in range(count):
@@ -80,6 +88,7 @@ async def open_read_close(bench: Bench) -> None:
                 "path": cycle("a/b/file"),
                 "single": cycle(single),
                 "shot": one_shot,
+                "four": four,
                 "kernel": system_calls("/proc/version"),
             }
         )
@@ -89,6 +98,7 @@ async def open_read_close(bench: Bench) -> None:
     bench.ratio("… with a read handler only ÷ the same", times["single"], base)
     bench.ratio("… ÷ three system calls on /proc/version", took, times["kernel"], at_most=0.6)
     bench.ratio("read_bytes(entry) ÷ three bare awaits", times["shot"], base, at_most=2.4)
+    bench.ratio("… ÷ the four that it makes", times["shot"], times["four"])
 
 
 @row()

@@ -59,7 +59,51 @@ class Wrapped:
         return await self._reader(None, size, 0)  # type: ignore[no-any-return]
 
 
-def reads(file: ProcFile | Unguarded | Wrapped) -> Variant:
+class Counted:
+    """A guard through a file and nothing else: no position, nobody beside, nothing checked."""
+
+    __slots__ = ("_file",)
+
+    def __init__(self, file: ProcFile) -> None:
+        self._file = file.file
+
+    async def read(self, size: int) -> bytes:
+        file = self._file
+        entry = file.entry
+        if entry._in_use < 0:
+            raise file.refuse("read")
+        entry._in_use += 1
+        try:
+            return await entry.ops.reader(file, size, file.pos)  # type: ignore[no-any-return]
+        finally:
+            entry._in_use = left = entry._in_use - 1
+            if left < 0:
+                entry.late_out()
+
+
+class Admitted(Counted):
+    """The same for a plain handler: let in, and that is all."""
+
+    __slots__ = ()
+
+    async def read(self, size: int) -> bytes:
+        file = self._file
+        entry = file.entry
+        if entry._in_use < 0:
+            raise file.refuse("read")
+        return entry.ops.reader(file, size, file.pos)  # type: ignore[no-any-return]
+
+
+class Called(Counted):
+    """The same and not even that: a frame that can be awaited, and the call."""
+
+    __slots__ = ()
+
+    async def read(self, size: int) -> bytes:
+        return answer_now(None, size, 0)
+
+
+def reads(file: ProcFile | Unguarded | Wrapped | Counted) -> Variant:
     async def guarded(count: int) -> None:
         for _ in range(count):
             await file.read(4096)
@@ -78,13 +122,19 @@ async def read(bench: Bench) -> None:
                 "guarded": reads(file),
                 "unguarded": reads(Unguarded(file)),
                 "wrapped": reads(Wrapped(file)),
+                "counted": reads(Counted(file)),
                 "plain": reads(plain),
+                "admitted": reads(Admitted(plain)),
+                "called": reads(Called(plain)),
             }
         )
     bench.ratio("guarded read ÷ bare await", times["guarded"], times["bare"], at_most=2.5)
     bench.ratio("… ÷ the same method unguarded", times["guarded"], times["unguarded"], at_most=1.4)
     bench.ratio("a method that only awaits ÷ bare await", times["wrapped"], times["bare"])
+    bench.ratio("a guard and nothing else ÷ bare await", times["counted"], times["bare"])
     bench.ratio("read of a plain handler ÷ bare await", times["plain"], times["bare"], at_most=1.4)
+    bench.ratio("a method that only calls it ÷ bare await", times["called"], times["bare"])
+    bench.ratio("… and asks first if it may ÷ bare await", times["admitted"], times["bare"])
 
 
 @row()
@@ -192,7 +242,8 @@ async def guards(bench: Bench) -> None:
     async with ProcFS(fast_acquire=True) as proc:
         file = await proc.open(proc.create("async", ProcOps(read=answer)))
         variants = {name: variant for name, (variant, _) in peers.items()}
-        times = await bench.times({"read": reads(file), **variants})
+        times = await bench.times({"read": reads(file), "floor": reads(Counted(file)), **variants})
     for name, (_, limits) in peers.items():
         limit = limits or least.get(name, 20)
         bench.ratio(f"{name} ÷ guarded read", times[name], times["read"], at_least=limit)
+        bench.ratio(f"{name} ÷ a guard and nothing else", times[name], times["floor"])

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import trio
 from anyio.lowlevel import checkpoint
 
-from aiopde import File, ProcDirEntry, ProcFS, ProcOps
+from aiopde import File, ProcDirEntry, ProcFS, ProcOps, UseCount
 
 from ._measure import Bench, Times, row, timed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class Gate:
@@ -35,66 +40,78 @@ async def settle() -> None:
         await checkpoint()
 
 
+class Handover:
+    """Someone who leaves, and someone who waits for that: from the one moment to the other."""
+
+    def __init__(self, backend: str) -> None:
+        self.gate = native_event(backend)
+        self._left = self._went_on = 0.0
+
+    async def leave(self, *_: object) -> bytes:
+        await self.gate.wait()
+        self._left = time.process_time()
+        return b""
+
+    async def took(self, call: Callable[[], Any], wait: Callable[[], Any]) -> float:
+        async def waits() -> None:
+            await wait()
+            self._went_on = time.process_time()
+
+        async with anyio.create_task_group() as tg:
+            tg.start_soon(call)
+            await settle()
+            tg.start_soon(waits)
+            await settle()
+            self.gate.set()
+        return self._went_on - self._left
+
+
 @row()
 async def last_call_out(bench: Bench) -> None:
     """From the last call's leaving to the remover's going on."""
 
     async def ping() -> float:
-        event, gate = native_event(bench.backend), native_event(bench.backend)
-        went_on = left = 0.0
-
-        async def waits() -> None:
-            nonlocal went_on
-            await event.wait()
-            went_on = time.process_time()
+        there, event = Handover(bench.backend), native_event(bench.backend)
 
         async def sets() -> None:
-            nonlocal left
-            await gate.wait()
-            left = time.process_time()
+            await there.leave()
             event.set()
 
-        async with anyio.create_task_group() as tg:
-            tg.start_soon(waits)
-            tg.start_soon(sets)
-            await settle()
-            gate.set()
-        return went_on - left
+        return await there.took(sets, event.wait)
+
+    async def rundown(scope: Callable[[], AbstractContextManager[object]]) -> float:
+        there, count = Handover(bench.backend), UseCount(fast_acquire=True)
+
+        async def call() -> None:
+            async with count:
+                await there.leave()
+
+        async def wait() -> None:
+            with scope():
+                await count.rundown()
+
+        return await there.took(call, wait)
 
     async def removal(proc: ProcFS) -> float:
-        gate, went_on, left = native_event(bench.backend), 0.0, 0.0
-
-        async def handler(file: File, size: int, pos: int) -> bytes:
-            nonlocal left
-            await gate.wait()
-            left = time.process_time()
-            return b""
-
-        entry = proc.create("x", ProcOps(read=handler))
-        file = await proc.open(entry)
-
-        async def removes() -> None:
-            nonlocal went_on
-            await entry.remove()
-            went_on = time.process_time()
-
-        async with anyio.create_task_group() as tg:
-            tg.start_soon(file.read)
-            await settle()
-            tg.start_soon(removes)
-            await settle()
-            gate.set()
-        await file.aclose()
-        return went_on - left
+        there = Handover(bench.backend)
+        entry = proc.create("x", ProcOps(read=there.leave))
+        async with await proc.open(entry) as file:
+            return await there.took(file.read, entry.remove)
 
     pings: Times = []
+    guards: Times = []
+    scopes: Times = []
     removals: Times = []
     async with ProcFS(fast_acquire=True) as proc:
         for _ in range(bench.size(300)):
             pings.append(await ping())
+            guards.append(await rundown(nullcontext))
+            scopes.append(await rundown(partial(anyio.move_on_after, 3600)))
             removals.append(await removal(proc))
     what = "last call out → remove() went on ÷ an Event's ping"
     bench.ratio(what, removals, pings, at_most=1.2)
+    bench.ratio("… a UseCount's rundown() ÷ the same", guards, pings)
+    bench.ratio("… in a scope with a deadline ÷ the same", scopes, pings)
 
 
 @row()

@@ -284,8 +284,9 @@ class ExploredFunction(pytest.Function):
     ) -> Any:
         """Show the schedule below what pytest shows of the exception."""
         from aiopde.testing import RaceFoundError, report
+        from aiopde.testing._causes import is_refusal
 
-        if _is_refusal(excinfo) and not self.config.option.fulltrace:
+        if is_refusal(excinfo.value) and not self.config.option.fulltrace:
             return excinfo.getrepr(style="value")
         if self._result is None:
             return super().repr_failure(excinfo)
@@ -323,16 +324,6 @@ def _leaf(exc: BaseException | None) -> BaseException | None:
     """Unwrap what task groups have wrapped, as long as it is one."""
     inside: tuple[BaseException, ...] = getattr(exc, "exceptions", ())
     return _leaf(inside[0]) if len(inside) == 1 else exc
-
-
-def _is_refusal(excinfo: pytest.ExceptionInfo[BaseException]) -> bool:
-    """Whether the explorer could not run the test, for a reason that the message tells."""
-    from aiopde.testing import UncontrolledError
-
-    # Anything else from in there is a mistake of ours, whose traceback is wanted.
-    file = os.path.basename(excinfo.traceback[-1].path)
-    refuses = file in ("_arguments.py", "_auto.py", "_drive.py", "_schedule.py", "_tally.py")
-    return refuses or excinfo.errisinstance(UncontrolledError)
 
 
 def _is_async(fixture: Any) -> bool:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Collection, Generator
 from typing import TYPE_CHECKING, Any, cast
 
+from ._causes import refused
 from ._schedule import Schedule
 
 if TYPE_CHECKING:
@@ -37,15 +38,15 @@ def check(
     """
     if not isinstance(strategy, str | Generator):
         msg = f"strategy= wants a name, such as 'auto' or 'delay:2', not {strategy!r:.60}"
-        raise TypeError(msg)
+        raise refused(TypeError(msg))
     _check_names(cancel)
     _check_classes(track)
     if type(seed) not in (int, str):  # None would be another one each time
         msg = f"seed= wants a whole number or a text, not {seed!r:.60}"
-        raise TypeError(msg)
+        raise refused(TypeError(msg))
     if progress is not None and not callable(progress):
         msg = f"progress= wants a function that takes a Progress, not {progress!r:.60}"
-        raise TypeError(msg)
+        raise refused(TypeError(msg))
     for name, number in numbers.items():
         check_number(name, number)
 
@@ -60,33 +61,33 @@ def check_number(name: str, number: object) -> None:
     """
     if type(number) is not int:
         msg = f"{name}= wants a whole number, not {number!r:.60}"
-        raise TypeError(msg)
+        raise refused(TypeError(msg))
     if number < 1:
         msg = f"{name}= wants at least 1, not {number}: with less nothing would be run"
-        raise ValueError(msg)
+        raise refused(ValueError(msg))
 
 
 def _check_names(cancel: object) -> None:
     if isinstance(cancel, str):
         msg = f"cancel= wants the names of tasks: pass cancel=[{cancel!r}]"
-        raise TypeError(msg)
+        raise refused(TypeError(msg))
     for name in _listed(cancel):
         if not isinstance(name, str):
             msg = (
                 f"cancel= wants the names of tasks, not {name!r:.60}: give the task a name, as in "
                 "start_soon(read, name='reader'), and pass cancel=['reader']"
             )
-            raise TypeError(msg)
+            raise refused(TypeError(msg))
 
 
 def _check_classes(track: object) -> None:
     if isinstance(track, type):
         msg = f"track= wants a list of classes: pass track=[{track.__name__}]"
-        raise TypeError(msg)
+        raise refused(TypeError(msg))
     for cls in _listed(track):
         if not isinstance(cls, type):
             msg = f"track= wants classes, not {cls!r:.60}: pass track=[{type(cls).__name__}]"
-            raise TypeError(msg)
+            raise refused(TypeError(msg))
 
 
 def _listed(argument: object) -> Collection[object]:
@@ -110,7 +111,7 @@ def parsed(replay: object) -> Schedule:
         msg = (
             f"replay= wants a schedule as it was printed, as in replay='a*2.b', not {replay!r:.60}"
         )
-        raise TypeError(msg)
+        raise refused(TypeError(msg))
     return replay
 
 
@@ -125,7 +126,7 @@ def body_of(scenario: object) -> Body:
         if inspect.iscoroutine(scenario):
             scenario.close()  # or Python complains that nobody awaited it
         msg = f"explore() wants an async function, not {scenario!r:.60}: {_RIGHT}"
-        raise TypeError(msg)
+        raise refused(TypeError(msg))
     call: Callable[[Race], Any] = scenario if _takes_race(scenario) else _without_race(scenario)
     if inspect.iscoroutinefunction(scenario):
         return call
@@ -149,7 +150,7 @@ def _takes_race(scenario: Callable[..., object]) -> bool:
         f"a scenario is called with one argument or none, and {name}{signature} wants others: "
         f"pass explore(functools.partial({name}, ...))"
     )
-    raise TypeError(msg)
+    raise refused(TypeError(msg))
 
 
 def _awaitable(returned: object, scenario: object, race: Race) -> Awaitable[object]:
@@ -157,7 +158,7 @@ def _awaitable(returned: object, scenario: object, race: Race) -> Awaitable[obje
     if not inspect.isawaitable(returned):
         name = getattr(scenario, "__name__", repr(scenario))
         msg = f"explore() wants an async function, and {name}() returned {returned!r:.60}: {_RIGHT}"
-        error = TypeError(msg)
+        error = refused(TypeError(msg))
         race._run.break_off(error)
         raise error
     return cast("Awaitable[object]", returned)
@@ -176,4 +177,4 @@ def refuse_inside_a_loop() -> None:
             "explore() runs loops of its own, and cannot be called where one is running: call it "
             "from a plain function, or mark the async test with @pytest.mark.explore"
         )
-        raise RuntimeError(msg)
+        raise refused(RuntimeError(msg))

@@ -6,6 +6,7 @@ import random
 from itertools import repeat
 from typing import TYPE_CHECKING, Any, Final, final
 
+from ._causes import refused
 from ._dpor import Explorer
 from ._execution import Plan, first_come
 from ._hooks import hooks
@@ -200,15 +201,15 @@ def make(
     name, colon, number = strategy.partition(":")
     if shard is not None and name not in ("dfs", "dpor"):
         msg = f"strategy {strategy!r} has no parts: a shard is for dfs and dpor"
-        raise ValueError(msg)
+        raise refused(ValueError(msg))
     if colon and not number.isdecimal():
         msg = f"no strategy {strategy!r}: after the colon comes a number, as in 'delay:2'"
-        raise ValueError(msg)
+        raise refused(ValueError(msg))
     bound = int(number) if colon else None
     if name == "pct":
         if bound == 0:
             msg = "no strategy 'pct:0': a bug needs at least one ordering, as in 'pct:3'"
-            raise ValueError(msg)
+            raise refused(ValueError(msg))
         return pct(seed, count, DEPTHS if bound is None else (bound,))
     if name == "delay":
         return bounded(DELAYS if bound is None else bound, delays, "delays")
@@ -226,5 +227,5 @@ def make(
             f"no strategy {strategy!r}: there are auto, fifo, random, pct, dfs, dpor, and "
             "pct:N, delay:N and preemption:N with a bound"
         )
-        raise ValueError(msg)
+        raise refused(ValueError(msg))
     return plain[name]()

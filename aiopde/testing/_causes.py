@@ -1,8 +1,10 @@
-"""Errors that task groups have wrapped."""
+"""Errors: what task groups have wrapped, and what is told without a traceback."""
 
 from __future__ import annotations
 
-from typing import cast
+from typing import TypeVar, cast
+
+E = TypeVar("E", bound=BaseException)
 
 
 def _leaves(error: BaseException) -> tuple[BaseException, ...]:
@@ -28,3 +30,14 @@ def describe(error: BaseException) -> str:
     """Say what an error is, in a line."""
     what = ", ".join(type(sole(leaf)).__name__ for leaf in _leaves(error)) or str(error)
     return f"{type(error).__name__}: {what}".removesuffix(": ")
+
+
+def refused(error: E) -> E:
+    """Mark an error whose message is all there is to tell: what was asked for cannot be done."""
+    error.__dict__["is_refusal"] = True
+    return error
+
+
+def is_refusal(error: BaseException) -> bool:
+    """Whether an error has that mark. Any other from in here is a mistake of ours."""
+    return "is_refusal" in error.__dict__

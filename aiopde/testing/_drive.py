@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._arguments import body_of, refuse_inside_a_loop
 from ._asyncio import Loop
+from ._causes import refused
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -27,4 +28,4 @@ def drive(scenario: Scenario, search: Search, settings: Settings) -> str:
 
         return trio_driver()(body, search, settings).drive()
     msg = f"no backend {settings.backend!r}: there are 'asyncio' and 'trio'"
-    raise ValueError(msg)
+    raise refused(ValueError(msg))

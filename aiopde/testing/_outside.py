@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar, final
 
 import anyio._backends._asyncio
 
+from ._causes import refused
 from ._stacks import call_among, frames_here
 
 if TYPE_CHECKING:
@@ -43,10 +44,11 @@ class Outside:
 
     def asked_for(self, call: str) -> UncontrolledError:
         """Return the error for a call that asks for it."""
-        return UncontrolledError(
+        msg = (
             f"{call} wants {self.name}, and the explorer controls nothing but tasks: when "
             f"that is ready, no schedule could say or repeat. {self.instead}"
         )
+        return refused(UncontrolledError(msg))
 
 
 THREAD: Final = Outside(

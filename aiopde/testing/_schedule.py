@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Self, cast, final
 
+from ._causes import refused
+
 CANCEL = "!"
 """Before a task's name: not its next step, but the arrival of a cancellation."""
 _UNSAFE = re.compile(r"[^\w/<>-]+")
@@ -41,7 +43,7 @@ class Schedule:
             msg = (
                 f"Schedule() wants the names of tasks: Schedule.parse({self.choices!r}) reads text"
             )
-            raise TypeError(msg)
+            raise refused(TypeError(msg))
 
     def __str__(self) -> str:
         runs = ((name, sum(1 for _ in same)) for name, same in groupby(self.choices))
@@ -61,7 +63,7 @@ class Schedule:
         """
         if not isinstance(cast("object", text), str):
             msg = f"Schedule.parse() wants a string, as 'reader*2.remover', not {text!r:.60}"
-            raise TypeError(msg)
+            raise refused(TypeError(msg))
         if text.strip() in ("", _EMPTY):
             return cls()
         choices: list[str] = []
@@ -69,7 +71,7 @@ class Schedule:
             found = _PIECE.fullmatch(piece)
             if found is None:
                 msg = f"not a schedule: {text!r}, at {piece!r}; one looks like reader*2.remover"
-                raise ValueError(msg)
+                raise refused(ValueError(msg))
             choices += [found[1]] * int(found[2] or 1)
         return cls(tuple(choices))
 

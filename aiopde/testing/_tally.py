@@ -7,6 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Final, final
 
 from ._auto import Untracked
+from ._causes import refused
 from ._result import Failure, Progress, Result
 
 if TYPE_CHECKING:
@@ -175,4 +176,4 @@ def check_victims(missing: Collection[str], met: Collection[str], verdict: str) 
     msg = f"cancel= names {listed}, and no task was called that: there are {there}"
     if verdict.startswith("sampled"):
         return {msg}
-    raise ValueError(msg)
+    raise refused(ValueError(msg))

@@ -245,7 +245,7 @@ class TestRefused:
             (lambda: Walk().stop(SeqFile.__new__(SeqFile), None), "not stop()"),
             (lambda: Walk, "async def show"),
             (lambda: "text", "async def show"),
-            (lambda: numbers, "return instead of yielding"),
+            (lambda: numbers, "return the value instead of yielding it"),
             (lambda: Walk().next, "async def show"),
         ],
         ids=["coroutine", "class", "text", "generator function", "wrong function"],

@@ -9,6 +9,8 @@ import anyio
 from ._play import everyone, exhaust
 
 if TYPE_CHECKING:
+    from aiopde import ProcDirEntry
+
     from ._play import Play
 
 
@@ -44,17 +46,20 @@ async def by_name_and_by_entry(p: Play) -> None:
 
 
 async def two_of_a_name_and_remove(p: Play) -> None:
-    for _ in range(2):
+    async def remove_another() -> ProcDirEntry:
         entry = p.create("x", "release")
         await p.open(entry)
         with anyio.CancelScope() as scope:
             scope.cancel()
             await entry.remove()  # which goes on by itself
+        return entry
 
     async def remove_by_name() -> None:
         await p.proc.remove("x")
-        assert entry.statistics().state == "gone", "it has joined the older removal"
+        assert newer.statistics().state == "gone", "it has joined the older removal"
 
+    await remove_another()
+    newer = await remove_another()
     p.start("by_name", remove_by_name)
 
 

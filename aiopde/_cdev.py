@@ -101,7 +101,7 @@ class DevFS:
         mode = permissions(name, mode, PERMISSIONS, stat.S_IFCHR)
         module = find_owner(self)
         text = module if isinstance(module, Module) else None
-        cdev = object.__new__(Cdev)
+        cdev = Cdev()
         cdev._prepare(
             name,
             stat.S_IFCHR | mode,

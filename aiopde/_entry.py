@@ -111,11 +111,7 @@ class ProcDirEntry(Rundown, AsyncResource):
         "parent",
     )
 
-    def __init__(self) -> None:
-        msg = "an entry is made by proc.create('name', ops), proc.mkdir('name') and their like"
-        raise TypeError(msg)
-
-    # For __new__ and this, Python builds no second frame, as it does to call a class.
+    # In the place of an __init__: a class that has one takes as long again to call.
     def _prepare(
         self,
         name: str,

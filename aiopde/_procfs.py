@@ -323,7 +323,7 @@ class ProcFS(VFS):
             fast_acquire = self.root._attributes.fast_acquire
         else:
             check_bool("fast_acquire", fast_acquire)
-        entry = object.__new__(kind)
+        entry = kind()
         entry._prepare(leaf, mode, parent, ops, data, fast_acquire)
         entry._block, entry._offset = self.inodes.take_parts()
         if parent._rare.removal is GONE:

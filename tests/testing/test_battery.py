@@ -219,19 +219,6 @@ async def loop_variable() -> object:
     return tuple(found)
 
 
-async def matched() -> object:
-    table = {"x": 0}
-
-    async def add(number: int) -> None:
-        match table:
-            case {"x": before}:
-                await checkpoint()
-                table.update(x=before + 1)
-
-    await two(add)
-    return table["x"]
-
-
 async def tokens() -> object:
     limiter = anyio.CapacityLimiter(1)
 
@@ -288,7 +275,6 @@ async def deadlines_that_tie() -> object:
         entered,
         left_by_a_stack,
         loop_variable,
-        matched,
         tokens,
         buffer,
         deadlines_that_tie,

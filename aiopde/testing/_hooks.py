@@ -8,6 +8,7 @@ explorer's; but the parts of anyio, asyncio and trio that tasks meet at, and wha
 from __future__ import annotations
 
 import builtins
+import gc
 import sys
 from contextlib import contextmanager
 from enum import Enum
@@ -76,6 +77,7 @@ _WAITS_FOR_GROUP = (
 def hooks(tracker: Tracker, also: Collection[type] = ()) -> Generator[None]:
     """See every access to an attribute that counts, and tell the tracker."""
     undo: Undo = []
+    gc.callbacks.append(tracker.collecting)
     try:
         classes = _own_classes()
         for own in classes:
@@ -98,6 +100,7 @@ def hooks(tracker: Tracker, also: Collection[type] = ()) -> Generator[None]:
         tracker.look_at_classes = partial(_changes, _of_classes(classes))
         yield
     finally:
+        gc.callbacks.remove(tracker.collecting)
         for cls, name, value in reversed(undo):
             if value is _ABSENT:
                 delattr(cls, name)

@@ -8,7 +8,6 @@ to be the same one in each execution.
 
 from __future__ import annotations
 
-import gc
 import sys
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final, final
@@ -57,13 +56,8 @@ class Names:
         self._new = {}
         self._keys = {}
         unborn, self._unborn = self._unborn, []
-        # Who holds it: our list, our table, the loop's variable, and the call's argument. Not what
-        # was met only as it was thrown away: garbage of the time before has a __del__, too.
-        return {
-            type(thing).__qualname__
-            for thing in unborn
-            if sys.getrefcount(thing) <= 4 and not gc.is_finalized(thing)
-        }
+        # Who holds it: our list, our table, the loop's variable, and the call's argument.
+        return {type(thing).__qualname__ for thing in unborn if sys.getrefcount(thing) <= 4}
 
     def begin_step(self, lane: str, step: int) -> None:
         """Note who makes what comes now."""

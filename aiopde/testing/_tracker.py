@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from operator import is_
+from threading import get_ident
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar, final
 
@@ -65,6 +66,9 @@ class Tracker:
         self.look_at_classes: Callable[[], set[str]] = set
         """Tells what of the program's classes has changed unseen; asked in the first execution."""
         self._executions = 0
+        self._thread = get_ident()
+        self._paused: Accesses | None = None
+        """Where to note accesses when garbage has been collected."""
 
     @property
     def tracker(self) -> Tracker:
@@ -299,6 +303,20 @@ class Tracker:
             return call(*args)
         finally:
             self.accesses = accesses
+
+    def collecting(self, phase: str, info: dict[str, int]) -> None:
+        """
+        See that garbage is about to be collected, or was; one of the functions of gc.callbacks.
+
+        When that happens is nobody's step: it is what earlier executions have left behind, as the
+        table of names holds what this one has made. But it may have a ``__del__``.
+        """
+        if get_ident() != self._thread:
+            return
+        if phase == "start":
+            self._paused, self.accesses = self.accesses, None
+        else:
+            self.accesses, self._paused = self._paused, None
 
     def touch_name(self, owner: Hashable, name: str, *, write: bool) -> None:
         """Note an access to a variable: of a file, where all of one name are taken for one."""

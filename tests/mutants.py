@@ -337,8 +337,8 @@ MUTANTS: Final = (
     Mutant(
         "remover: a permanent entry below is overlooked",
         "_removal.py",
-        "    entries = subtree(root)\n    if any(",
-        "    entries = [root]\n    if any(",
+        "    entries = subtree(root)\n    tables = ",
+        "    entries = [root]\n    tables = ",
     ),
     Mutant(
         "loser: returns early",

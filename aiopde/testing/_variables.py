@@ -295,7 +295,7 @@ def look(tracker: Tracker, frame: FrameType, line: Line) -> None:
             continue
         if isinstance(value, _OWNERS):
             _look_into(tracker, frame, line, name, value)
-        elif not PLAIN[type(value)]:
+        else:
             tracker.see_held(value, frame, line.parts.get(name))
     for name in line.closure_loads:
         _look_at(tracker, frame, line, name, local.get(name))

@@ -12,6 +12,7 @@ from array import array
 from contextvars import ContextVar
 from functools import partial
 from queue import SimpleQueue
+from threading import Thread
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 from weakref import ref
@@ -63,6 +64,20 @@ def keys(tracker: Tracker) -> dict[Hashable, int]:
 
 def holds(tracker: Tracker, value: object, place: Hashable = None) -> None:
     tracker.see_held(value, sys._getframe(1), None, place)
+
+
+def test_garbage_counts_for_no_step() -> None:
+    """While it is collected nothing is noted, but by another thread's collection."""
+    tracker = stepping()
+    accesses = tracker.accesses
+    other = Thread(target=tracker.collecting, args=("start", {}))
+    other.start()
+    other.join()
+    assert tracker.accesses is accesses
+    tracker.collecting("start", {})
+    assert tracker.accesses is None
+    tracker.collecting("stop", {})
+    assert tracker.accesses is accesses
 
 
 class TestAtHand:
@@ -464,6 +479,19 @@ class TestLines:
     def test_what_is_replaced(self) -> None:
         """A function, class or module that a variable stands for is noted; a number is not."""
         assert looked_at("replaces").notes == {"clerk, a function, class or module, being replaced"}
+
+    def test_what_is_no_function_any_more(self) -> None:
+        """A line of which there was nothing to see is looked at when that is replaced."""
+        variables: dict[str, Any] = {}
+        exec("def call(): ...\ndef calls():\n    yield\n    call()", variables)
+        frame, line = variables["calls"]().gi_frame, lines_of(variables["calls"].__code__)[4]
+        tracker = stepping()
+        look(tracker, frame, line)
+        look(tracker, frame, line)
+        assert keys(tracker) == {}
+        variables["call"] = [1]
+        look(tracker, frame, line)
+        assert keys(tracker) == {("<string>", "call"): READ, ("<string>", "call[]"): READ}
 
     def test_a_namespace_by_another_name(self) -> None:
         """A class that makes what cannot be hooked."""

@@ -60,7 +60,7 @@ def test_the_directory_goes_last(backend: str, victim: str) -> None:
     assert "above ok, below ok" in exhaust(subtree_and_child, backend, victim)
 
 
-@everyone("above", "below")
+@everyone("below", only_on_trio=("above",))
 def test_a_removal_below_that_begins_later(backend: str, victim: str) -> None:
     """
     It is waited for, too, whichever child the removal of the directory is at (L13, I28).

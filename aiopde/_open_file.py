@@ -251,11 +251,13 @@ class File(Unique):
         traffic = self._in_use
         if traffic == _ALONE:  # as most that come here: its removal waits for just this call
             self._in_use = BIAS
-            # unuse() in place: all readers of a drain come by here
+            # unuse() in place, but for the last one out: all readers of a drain come by here
             entry = self.entry
-            entry._in_use = left = entry._in_use - 1
-            if left == BIAS:
-                entry.late_out()
+            left = entry._in_use - 1
+            if left > BIAS:
+                entry._in_use = left
+            else:
+                entry.unuse()
             return False
         if not isinstance(traffic, Traffic):
             self._in_use = traffic - 1

@@ -372,7 +372,7 @@ def everyone(*actors: str, only_on_trio: tuple[str, ...] = ()) -> Callable[[Test
     through by itself only where nobody is to be cancelled. Of actors that do the same, one: in a
     space that is exhausted they are interchangeable. That both loops have the same schedules is
     shown by counting, in tests/testing. But anyio's cancellation takes more steps on asyncio, and
-    comes again and again there: those who are to be cancelled *only_on_trio* would take five
+    comes again and again there: those who are to be cancelled *only_on_trio* would take two
     seconds and more.
     """
     victims = {"asyncio": actors or ("",), "trio": (*actors, *only_on_trio) or ("",)}

@@ -95,7 +95,7 @@ def test_a_removal_is_of_the_entry_that_had_the_name(backend: str, victim: str) 
     assert "by_name ok, reader ok, reuser ok" in seen
 
 
-@everyone("first", "remover")
+@everyone("first", only_on_trio=("remover",))
 def test_two_opens_at_once(backend: str, victim: str) -> None:
     """
     Each open is let in or refused by itself.

@@ -44,7 +44,7 @@ async def reference_and_rmmod(p: KernelPlay) -> None:
     await references_and_rmmod(p, ("first",))
 
 
-@everyone("first", "rmmod")
+@everyone("first", only_on_trio=("rmmod",))
 def test_the_unload_wins_or_a_reference_does(backend: str, victim: str) -> None:
     """
     While somebody has a reference it is EWOULDBLOCK; once the unload has begun nobody gets one.

@@ -136,7 +136,7 @@ def test_a_position_is_passed_on_by_who_is_cancelled(backend: str, victim: str) 
     assert {"first ok, second ok", "first ok, second cancelled"} <= seen
 
 
-@everyone("first", "remover")
+@everyone("first", only_on_trio=("remover",))
 def test_reads_side_by_side(backend: str, victim: str) -> None:
     """
     Reads that share no position are inside together, and the removal waits for the last.

@@ -71,7 +71,7 @@ def test_a_file_stays_with_its_version(backend: str, victim: str) -> None:
     assert {"reader ok, reload ok", "reader EIO, reload ok"} <= seen
 
 
-@everyone("reader")
+@everyone(only_on_trio=("reader",))
 def test_one_version_or_the_other(backend: str, victim: str) -> None:
     """
     Who reads by name gets one version or the other, whole, and never an error.

@@ -80,7 +80,7 @@ def test_both_wait_for_the_reader(backend: str, victim: str) -> None:
     assert {"first ok, reader ok, second ok", "first ok, reader EIO, second ok"} <= seen
 
 
-@everyone("reader", "first")
+@everyone("reader", only_on_trio=("first",))
 def test_however_many_wait(backend: str, victim: str) -> None:
     """
     All who wait for one removal are woken.

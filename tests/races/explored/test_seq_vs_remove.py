@@ -95,7 +95,7 @@ def test_whose_turn_it_is_may_be_cancelled(backend: str, victim: str) -> None:
     assert "other ok, reader ok" in exhaust(three_sessions, backend, victim)
 
 
-@everyone("reader", "other", "remover")
+@everyone("reader", "other", only_on_trio=("remover",))
 def test_each_session_is_stopped(backend: str, victim: str) -> None:
     """
     One session at a time, each ended by one stop, before the removal returns.

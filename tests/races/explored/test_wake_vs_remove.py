@@ -155,7 +155,7 @@ def test_a_removal_is_enough_to_wake(backend: str, victim: str) -> None:
     assert "reader EIO, remover ok" in exhaust(wait_and_remove, backend, victim)
 
 
-@everyone("poller", "remover", "waker")
+@everyone("poller", "waker", only_on_trio=("remover",))
 def test_a_poll_that_sleeps_is_woken_by_either(backend: str, victim: str) -> None:
     """
     A poll without a timeout ends, whatever comes first, and asks again after a wake-up.

@@ -9,6 +9,7 @@ from . import _read_write
 from ._directory import Directory, Path
 from ._file import ProcFile
 from ._flags import readable, writable
+from ._open_file import FILES
 from ._trace import sinks, switches
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def handle_class(entry: ProcDirEntry, flags: int) -> type[ProcFile]:
     if key not in handles:
         handles[key] = _make_handle_class(entry, flags)
         if entry.fast_acquire and not entry.killable and mode != os.O_ACCMODE:
-            entry.ops.quick_handles[mode] = handles[key]
+            entry.ops.quick_handles[mode] = (FILES[mode], handles[key])
     return cast("type[ProcFile]", handles[key])
 
 

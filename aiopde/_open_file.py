@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import select
 from collections import deque
 from types import CoroutineType
@@ -27,9 +28,6 @@ DEFAULT_POLLMASK: Final = select.POLLIN | select.POLLOUT | select.POLLRDNORM | s
 """What poll says where there is no handler to ask: 0x145."""
 MAX_RW_COUNT: Final = 0x7FFFF000
 """The most bytes one read or write moves, as in Linux."""
-# No flag of an open is so large: with it among them, the file is being released (`closing` in
-# struct pde_opener). Not in Traffic: a call that comes too late has nothing to do with that.
-_CLOSING: Final = 1 << 32
 # One call inside, and removal has begun.
 _ALONE: Final = BIAS + 1
 _ALWAYS_POLLED: Final = select.POLLERR | select.POLLHUP
@@ -51,15 +49,7 @@ class File(Unique):
     the last to leave (``f_count``).
     """
 
-    __slots__ = (
-        "_flags",
-        "_in_use",
-        "_newer",
-        "_older",
-        "entry",
-        "pos",
-        "private_data",
-    )
+    __slots__ = ("_in_use", "_newer", "_older", "entry", "pos", "private_data")
 
     entry: ProcDirEntry
     """The entry it is open on, for as long as it exists."""
@@ -68,7 +58,7 @@ class File(Unique):
     private_data: Any
     """For the handlers; None at first."""
 
-    # With _CLOSING among them since its release began.
+    # Its class's or its own; see new_file().
     _flags: int
     # Calls inside; BIAS is added when the entry is removed. Of those that use the position there
     # can be one. As soon as there is more to say, what says it, and has the number too: so one
@@ -83,7 +73,7 @@ class File(Unique):
     # No __init__: to run one takes longer than all the rest of making a file. See new_file().
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.entry.path!r} pos={self.pos} in_use={self.in_use}>"
+        return f"<File {self.entry.path!r} pos={self.pos} in_use={self.in_use}>"
 
     @property
     def data(self) -> Any:
@@ -93,7 +83,7 @@ class File(Unique):
     @property
     def flags(self) -> int:
         """``os.O_*`` flags of the open, without those that only matter to open itself."""
-        return self._flags & ~_CLOSING
+        return self._flags
 
     @property
     def in_use(self) -> int:
@@ -109,7 +99,8 @@ class File(Unique):
     @property
     def closing(self) -> bool:
         """Whether a release that may wait for something has begun, or is over."""
-        return self._flags >= _CLOSING
+        traffic = self.traffic
+        return traffic is not None and traffic.closing
 
     @property
     def traffic(self) -> Traffic | None:
@@ -385,7 +376,7 @@ class File(Unique):
 
     async def run_release(self) -> None:
         """Run the release handler here and now; the caller sees to the shield it may need."""
-        self._flags |= _CLOSING
+        self.own_traffic().closing = True
         if sinks:
             emit("release", self.entry.path)
         try:
@@ -426,11 +417,30 @@ class File(Unique):
             traffic.completion.set()
 
 
+def _opened_with(flags: int) -> type[File]:
+    return type("File", (File,), {"__slots__": (), "__module__": "aiopde", "_flags": flags})
+
+
+FILES: Final = {flags: _opened_with(flags) for flags in (os.O_RDONLY, os.O_WRONLY, os.O_RDWR)}
+"""What most files are: the class says how they were opened, which saves each of them a word."""
+
+
+@final
+class FlaggedFile(File):
+    """A file that was opened with more flags, and has a word for them."""
+
+    __slots__ = ("_flags",)
+
+
 def new_file(entry: ProcDirEntry, flags: int) -> File:
     """Make an open file. What opens or reads quickly does the same in place."""
-    file = File()
+    file: File
+    if flags in FILES:
+        file = FILES[flags]()
+    else:
+        file = flagged = FlaggedFile()
+        flagged._flags = flags
     file.entry = entry
-    file._flags = flags
     file.pos = 0
     file.private_data = file._newer = file._older = None
     file._in_use = 0

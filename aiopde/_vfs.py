@@ -18,7 +18,7 @@ from ._holders import add_site
 from ._invoke import checked_bytes, nonsense
 from ._namei import may_open, walk
 from ._open import open_entry, read_entry, write_entry
-from ._open_file import MAX_RW_COUNT, File
+from ._open_file import FILES, MAX_RW_COUNT, File
 from ._read_write import as_bytes
 from ._trace import sinks
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 # A symlink at the end is not followed then, so that a dangling one exists already.
 _MAKE_NEW: Final = os.O_CREAT | os.O_EXCL
+_ReadFile: Final = FILES[os.O_RDONLY]
 _O_DIRECT: Final = getattr(os, "O_DIRECT", 0)  # not on every system
 
 
@@ -252,14 +253,13 @@ class VFS:
             return await self._open_slowly(path, flags, cred, dir_fd)
         ops: Any = entry.ops
         try:
-            cls = ops.quick_handles[flags]
+            file_class, cls = ops.quick_handles[flags]
         except KeyError:
             return await self._open_slowly(path, flags, cred, dir_fd)
         if cred is not ROOT or sinks:
             return await self._open_slowly(path, flags, cred, dir_fd)
-        file = File()
+        file: File = file_class()
         file.entry = entry
-        file._flags = flags
         file.pos = file._in_use = 0
         file.private_data = file._newer = None
         if ops.open is not None:
@@ -357,9 +357,9 @@ class VFS:
             or sinks
         ):
             return await read_entry(await self._one_shot(path, os.O_RDONLY, cred, dir_fd))
-        file = File()
+        file = _ReadFile()
         file.entry = entry
-        file._flags = file.pos = file._in_use = 0
+        file.pos = file._in_use = 0
         file.private_data = file._newer = file._older = None
         ops: Any = entry.ops
         entry._in_use += 1

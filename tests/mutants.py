@@ -714,7 +714,7 @@ MUTANTS: Final = (
     Mutant(
         "release: the closing bit is not set",
         "_open_file.py",
-        "        self._flags |= _CLOSING\n",
+        "        self.own_traffic().closing = True\n",
         "        pass\n",
     ),
     Mutant(

@@ -141,17 +141,16 @@ class TestAccepted:
     @pytest.mark.parametrize(
         ("read", "content"),
         [
-            (plain, b"plain"),
-            (returning(b"lambda"), b"lambda"),
-            (default, b"default"),
-            (WithMethods().read, b"content"),
-            (WithMethods.static, b"static"),
-            (WithMethods().of_class, b"WithMethods"),
-            (WithCall(), b"called"),
-            (functools.partial(at, b"partial"), b"partial"),
-            (wrapped(default), b"wrapped default"),
+            pytest.param(plain, b"plain", id="plain"),
+            pytest.param(returning(b"lambda"), b"lambda", id="lambda"),
+            pytest.param(default, b"default", id="async"),
+            pytest.param(WithMethods().read, b"content", id="method"),
+            pytest.param(WithMethods.static, b"static", id="static"),
+            pytest.param(WithMethods().of_class, b"WithMethods", id="of class"),
+            pytest.param(WithCall(), b"called", id="called"),
+            pytest.param(functools.partial(at, b"partial"), b"partial", id="partial"),
+            pytest.param(wrapped(default), b"wrapped default", id="wrapped"),
         ],
-        ids=str,
     )
     async def test_anything_that_can_be_called_so(self, read: Any, content: bytes) -> None:
         """

@@ -164,7 +164,9 @@ def test_containers(name: str, held: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "thing", [lambda: iter("ab"), lambda: array("i"), lambda: io.BytesIO()], ids=str
+    "thing",
+    [lambda: iter("ab"), lambda: array("i"), lambda: io.BytesIO()],
+    ids=["iterator", "array", "BytesIO"],
 )
 def test_what_changes_unseen(thing: Callable[[], object]) -> None:
     """An iterator, an array or a stream that two tasks have at hand: no proof, and named."""

@@ -66,12 +66,12 @@ class DevFS:
 
     def __init__(self, mountpoint: str = "/dev") -> None:
         self.root: ProcRoot = ProcRoot(mountpoint, self, fast_acquire=False)
-        self.inodes: InodeNumbers = InodeNumbers()
-        self.owners: Owners | None = None
-        self.checkpoint: Checkpoint = checkpoint
+        self._inodes: InodeNumbers = InodeNumbers()
+        self._owners: Owners | None = None
+        self._checkpoint: Checkpoint = checkpoint
 
     def __repr__(self) -> str:
-        return f"<DevFS {self.root.name!r} with {len(self.root.children)} devices>"
+        return f"<DevFS {self.root.name!r} with {len(self.root._children)} devices>"
 
     def register(
         self, name: str, ops: ProcOps, *, owner: Module | None, mode: int = 0, data: Any = None
@@ -110,10 +110,10 @@ class DevFS:
             data=data,
         )
         cdev.owner = owner
-        cdev._block, cdev._offset = self.inodes.take_parts()
-        self.root.add_child(cdev)
+        cdev._block, cdev._offset = self._inodes.take_parts()
+        self.root._add_child(cdev)
         if module is not None:
-            module.add(cdev)
+            module._add(cdev)
         return cdev
 
     def _check_name(self, name: str) -> None:
@@ -121,7 +121,7 @@ class DevFS:
         check_name(self.root, name, at_root=False)
         if "/" in name:
             raise error(EINVAL, name, "a device's name is no path")
-        if self.root.children.get(name) is not None:
+        if self.root._children.get(name) is not None:
             raise error(EEXIST, f"{self.root.path}/{name}", "there is such a device")
 
     def lookup(self, name: str) -> Cdev:
@@ -132,7 +132,7 @@ class DevFS:
             OSError: ``ENOENT``: there is none of that name.
         """
         check_path(name)
-        cdev = self.root.children.get(name)
+        cdev = self.root._children.get(name)
         if not isinstance(cdev, Cdev):
             raise error(ENOENT, f"{self.root.path}/{name}")
         return cdev
@@ -146,7 +146,7 @@ class DevFS:
 
         Linux: ``misc_deregister``, ``cdev_del``.
         """
-        self.lookup(name).unlink()
+        self.lookup(name)._unlink()
 
     async def open(
         self, name: str, flags: int = os.O_RDONLY, *, cred: Credentials = ROOT
@@ -169,7 +169,7 @@ class DevFS:
         cdev = self.lookup(name)
         if flags & os.O_PATH:
             raise error(EINVAL, cdev.path, "a device is not opened by its path only")
-        cdev.check(cred, _wanted(flags))
+        cdev._check(cred, _wanted(flags))
         if cdev.owner is not None and not cdev.owner.try_get():
             raise error(ENXIO, cdev.path, f"the module {cdev.owner.name!r} is going away")
         try:
@@ -180,16 +180,16 @@ class DevFS:
 
     # -- what an entry asks of its tree ---------------------------------------------------------
 
-    async def remove_entry(self, entry: ProcDirEntry, grace: float | None) -> None:
+    async def _remove_entry(self, entry: ProcDirEntry, grace: float | None) -> None:
         """Delete a device: there is nothing to wait for, and so no *grace*. A checkpoint."""
         del grace
         await checkpoint()
-        self.remove_soon(entry)
+        self._remove_soon(entry)
 
-    def remove_soon(self, entry: ProcDirEntry) -> bool:
+    def _remove_soon(self, entry: ProcDirEntry) -> bool:
         """Delete a device; True if it was there."""
-        if entry.linked:
-            entry.unlink()
+        if entry._linked:
+            entry._unlink()
             return True
         return False
 
@@ -237,7 +237,7 @@ def _guarded(op: str, handler: Handler, text: Module | None) -> Callable[..., Aw
 
 def _refuse_gone(text: Module | None, file: Any, op: str, cause: Exception | None = None) -> None:
     if text is not None and text.state is ModuleState.GONE:
-        raise text.log.use_after_free(text.name, file.entry.path, op) from cause
+        raise text._log._use_after_free(text.name, file.entry.path, op) from cause
 
 
 def _release(

@@ -42,17 +42,17 @@ def handle_class(entry: ProcDirEntry, flags: int) -> type[ProcFile]:
     read or written, and whether a call yields first.
     """
     mode = flags & os.O_ACCMODE
-    handles, key = entry.ops.handles, (mode, entry.killable, _checkpoint_of(entry))
+    handles, key = entry.ops._handles, (mode, entry.killable, _checkpoint_of(entry))
     if key not in handles:
         handles[key] = _make_handle_class(entry, flags)
         if entry.fast_acquire and not entry.killable and mode != os.O_ACCMODE:
-            entry.ops.quick_handles[mode] = (FILES[mode], handles[key])
+            entry.ops._quick_handles[mode] = (FILES[mode], handles[key])
     return cast("type[ProcFile]", handles[key])
 
 
 def _checkpoint_of(entry: ProcDirEntry) -> Checkpoint | None:
     """Return what its calls begin with: None if they yield only where they wait."""
-    return None if entry.fast_acquire else entry.tree.checkpoint
+    return None if entry.fast_acquire else entry._tree._checkpoint
 
 
 def directory_class(entry: ProcDirEntry, flags: int) -> type[ProcFile]:
@@ -64,11 +64,11 @@ def directory_class(entry: ProcDirEntry, flags: int) -> type[ProcFile]:
 def _make_handle_class(entry: ProcDirEntry, flags: int) -> type[ProcFile]:
     ops = entry.ops
     methods = {
-        "_read": _method(entry, "read", ops.reader_name) if readable(flags) else "read_bad",
+        "_read": _method(entry, "read", ops._reader_name) if readable(flags) else "read_bad",
         "_write": _method(entry, "write", "write") if writable(flags) else "write_bad",
     }
     chosen = {name: getattr(_read_write, method) for name, method in methods.items()}
-    if entry.fast_acquire and not ops.release_suspends:
+    if entry.fast_acquire and not ops._release_suspends:
         chosen["_aclose"] = ProcFile._aclose_quick
     return _variant(ProcFile, chosen, _checkpoint_of(entry))
 
@@ -76,7 +76,7 @@ def _make_handle_class(entry: ProcDirEntry, flags: int) -> type[ProcFile]:
 def _method(entry: ProcDirEntry, call: str, op: str) -> str:
     if getattr(entry.ops, op) is None:
         return f"{call}_absent"
-    if op not in entry.ops.awaited:
+    if op not in entry.ops._awaited:
         return f"{call}_plain"
     return f"{call}_run" if entry.killable else call
 

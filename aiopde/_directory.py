@@ -65,7 +65,7 @@ class Directory(ProcFile):
         if count is not None and count <= 0:
             raise self._error(EINVAL, f"getdents wants a count >= 1, not {count}")
         end = None if count is None else file.pos + count
-        found = file.entry.listing(file.pos, end)
+        found = file.entry._listing(file.pos, end)
         file.pos += len(found)
         return found
 

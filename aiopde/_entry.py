@@ -64,15 +64,15 @@ Checkpoint: TypeAlias = "Callable[[], Coroutine[Any, Any, None]]"
 class Tree(Protocol):
     """What an entry needs of the tree it stands in (a ProcFS)."""
 
-    inodes: InodeNumbers
-    owners: Owners | None
-    checkpoint: Checkpoint
+    _inodes: InodeNumbers
+    _owners: Owners | None
+    _checkpoint: Checkpoint
 
-    async def remove_entry(self, entry: ProcDirEntry, grace: float | None) -> None:
+    async def _remove_entry(self, entry: ProcDirEntry, grace: float | None) -> None:
         """Remove the entry and all below it, or join whoever does."""
         ...
 
-    def remove_soon(self, entry: ProcDirEntry) -> bool:
+    def _remove_soon(self, entry: ProcDirEntry) -> bool:
         """Begin to remove the entry, and leave the rest to the tree."""
         ...
 
@@ -103,10 +103,10 @@ class ProcDirEntry(Rundown, AsyncResource):
     __slots__ = (
         "_attributes",
         "_block",
+        "_newest",
         "_offset",
         "_rare",
         "data",
-        "newest",
         "ops",
         "parent",
     )
@@ -141,12 +141,12 @@ class ProcDirEntry(Rundown, AsyncResource):
         self._block, self._offset = 0, 1
         self.ops: ProcOps = ops
         self.data: Any = data
-        # Every open file, from the one whose open finished last to the first; see add_file(). The
+        # Every open file, from the one whose open finished last to the first; see _add_file(). The
         # kernel lists only those with a release handler; here removal also shuts each file's own
         # count (see File).
-        self.newest: File | None = None
+        self._newest: File | None = None
 
-    def own(self) -> Rare:
+    def _own(self) -> Rare:
         """Return what is rare about this entry, for a change to this one alone."""
         rare = self._rare
         if rare.shared:
@@ -159,7 +159,7 @@ class ProcDirEntry(Rundown, AsyncResource):
 
     @_removal.setter
     def _removal(self, removal: Any) -> None:
-        self.own().removal = removal
+        self._own().removal = removal
 
     @property
     def _completion(self) -> anyio.Event | None:
@@ -169,7 +169,7 @@ class ProcDirEntry(Rundown, AsyncResource):
     def _completion(  # pyright: ignore[reportIncompatibleVariableOverride]
         self, completion: anyio.Event | None
     ) -> None:
-        self.own().completion = completion
+        self._own().completion = completion
 
     # -- what it is -----------------------------------------------------------------------------
 
@@ -313,24 +313,24 @@ class ProcDirEntry(Rundown, AsyncResource):
             raise error(EPERM, self.path, "only the superuser may change the owner")
         self._set(self._attributes.chowned(uid, gid))
 
-    def check(self, cred: Credentials, mask: int) -> None:
+    def _check(self, cred: Credentials, mask: int) -> None:
         """Raise ``EACCES`` unless the mode bits allow *cred* what *mask* says."""
         check_cred(cred)
         now = self._attributes
         if not cred.allows(now.mode, now.uid, now.gid, mask):
             raise error(EACCES, self.path)
 
-    def listing(self, start: int, stop: int | None) -> list[DirEntry]:
+    def _listing(self, start: int, stop: int | None) -> list[DirEntry]:
         """Return some lines of a directory; ``.`` and ``..`` are the first two."""
         dots = [
             DirEntry(".", stat.S_IFDIR, self.ino),
             DirEntry("..", stat.S_IFDIR, self.parent.ino),
         ]
         first, last = max(start - 2, 0), None if stop is None else max(stop - 2, 0)
-        children = list(self.children)[first:last]
-        return dots[start:stop] + [child.as_dirent() for child in children]
+        children = list(self._children)[first:last]
+        return dots[start:stop] + [child._as_dirent() for child in children]
 
-    def as_dirent(self) -> DirEntry:
+    def _as_dirent(self) -> DirEntry:
         """Return the line this entry has in a listing."""
         return DirEntry(self._name, self.type, self.ino)
 
@@ -338,29 +338,29 @@ class ProcDirEntry(Rundown, AsyncResource):
     def in_use(self) -> int:
         """How many calls are inside its handlers, on any of its open files."""
         inside = super().in_use
-        for file in self.open_files:
+        for file in self._open_files:
             # Once dying, a busy file counts as one call in the entry's own number: see kill().
             inside += file.in_use - (self._in_use < 0 and file.in_use > 0)
         return inside
 
     @property
-    def linked(self) -> bool:
+    def _linked(self) -> bool:
         """Whether its parent still lists it under its name."""
-        return self.parent is self or self.parent.children.get(self.name) is self
+        return self.parent is self or self.parent._children.get(self.name) is self
 
     @property
-    def unclaimed(self) -> bool:
+    def _unclaimed(self) -> bool:
         """Whether a removal may begin here: nobody has unlinked it in order to remove it."""
-        return self._removal is None or (self._removal is not GONE and self.linked)
+        return self._removal is None or (self._removal is not GONE and self._linked)
 
     def statistics(self) -> EntryStatistics:
         """Return a frozen snapshot, for debugging and for tests."""
-        open_files = len(self.open_files)
+        open_files = len(self._open_files)
         return EntryStatistics(self.in_use, self.removing, open_files, self._state())
 
     def _state(self) -> str:
         if self._in_use >= 0:
-            return "live" if self.linked else "unlinked"
+            return "live" if self._linked else "unlinked"
         if self._in_use != BIAS:
             return "dying"
         return "gone" if self._removal is GONE else "releasing"
@@ -368,27 +368,27 @@ class ProcDirEntry(Rundown, AsyncResource):
     # -- its place in the tree ------------------------------------------------------------------
 
     @property
-    def children(self) -> Children:
+    def _children(self) -> Children:
         """The entries below it; an empty collection where there are none."""
         children = self._rare.children
         return NO_CHILDREN if children is None else children
 
-    def add_child(self, child: ProcDirEntry) -> None:
+    def _add_child(self, child: ProcDirEntry) -> None:
         """Make *child* visible below this entry, at once and whole (``proc_register``)."""
         rare = self._rare
         if rare.children is None:
-            rare = self.own()
+            rare = self._own()
             rare.children = Children()
         rare.children.add(child)
         if child._attributes.is_dir:
             rare.subdirs += 1
             self._changed()
 
-    def unlink(self) -> None:
+    def _unlink(self) -> None:
         """Take its name out of the parent, which is free for another at once."""
         if sinks:
             emit("unlink", self.path)
-        self.parent.children.take(self)
+        self.parent._children.take(self)
         if self.is_dir():
             self.parent._rare.subdirs -= 1
             self.parent._changed()
@@ -396,12 +396,12 @@ class ProcDirEntry(Rundown, AsyncResource):
             observer.unlinked(self)
 
     @property
-    def tree(self) -> Tree:
+    def _tree(self) -> Tree:
         """The tree it belongs to, or belonged to."""
         entry = self.parent
         while entry.parent is not entry:
             entry = entry.parent
-        return entry.tree
+        return entry._tree
 
     # -- its removal ----------------------------------------------------------------------------
 
@@ -414,10 +414,10 @@ class ProcDirEntry(Rundown, AsyncResource):
         """
         if self._in_use < 0:
             return False
-        file, bias = self.newest, BIAS
+        file, bias = self._newest, BIAS
         while file is not None:
             if file._in_use:
-                self._in_use += file.kill()
+                self._in_use += file._kill()
             else:  # the same in place: there may be many
                 file._in_use = bias
             file = file._older
@@ -430,48 +430,48 @@ class ProcDirEntry(Rundown, AsyncResource):
             self._rare.watchers = None
         return True
 
-    def watch(self, key: object) -> anyio.Event:
+    def _watch(self, key: object) -> anyio.Event:
         """Return an event, one for each *key*, that is set when removal begins, or has begun."""
         if self._in_use < 0:
             event = anyio.Event()
             event.set()
             return event
-        rare = self.own()
+        rare = self._own()
         if rare.watchers is None:
             rare.watchers = {}
         if key not in rare.watchers:
             rare.watchers[key] = anyio.Event()
         return rare.watchers[key]
 
-    def unwatch(self, key: object) -> None:
+    def _unwatch(self, key: object) -> None:
         """Forget the event of *key*, if it is still waited for."""
         if self._rare.watchers is not None:
             self._rare.watchers.pop(key, None)
 
-    def gone(self) -> None:
+    def _gone(self) -> None:
         """Note that removal is over: what still holds the number are files left open."""
         if sinks:
             emit("gone", self.path)
-        rare = self.own()
+        rare = self._own()
         rare.removal = GONE
         if rare.holders == 0:
             self._free_number()
 
-    def add_file(self, file: File) -> None:
+    def _add_file(self, file: File) -> None:
         """Note an open file, which removal will shut and release; one too late is dead already."""
         # A list threaded through the files, as the kernel's: a dict takes three times the memory.
-        file._older = older = self.newest
+        file._older = older = self._newest
         if older is not None:
             older._newer = file
-        self.newest = file
+        self._newest = file
         if self._in_use < 0:
-            file.kill()
+            file._kill()
 
-    def take_file(self, file: File) -> None:
+    def _take_file(self, file: File) -> None:
         """Forget an open file, which was released."""
         newer, older = file._newer, file._older
         if newer is None:
-            self.newest = older
+            self._newest = older
         else:
             newer._older = older
             file._newer = None
@@ -480,30 +480,30 @@ class ProcDirEntry(Rundown, AsyncResource):
             file._older = None
 
     @property
-    def open_files(self) -> list[File]:
+    def _open_files(self) -> list[File]:
         """The open files that wait for their release, the newest first."""
         files: list[File] = []
-        file = self.newest
+        file = self._newest
         while file is not None:
             files.append(file)
             file = file._older
         return files
 
-    def add_holder(self) -> None:
+    def _add_holder(self) -> None:
         """Note a file that removal does not wait for: it pins the inode number until closed."""
-        self.own().holders += 1
+        self._own().holders += 1
 
-    def put_holder(self) -> None:
+    def _put_holder(self) -> None:
         """Note that such a file was closed at last."""
-        rare = self.own()
+        rare = self._own()
         rare.holders -= 1
         if rare.holders == 0 and rare.removal is GONE:
             self._free_number()
 
     def _free_number(self) -> None:
         # Once only: what is opened of an entry that is gone does not hold the number again.
-        self.own().holders = BIAS
-        self.tree.inodes.give_back(self.ino)
+        self._own().holders = BIAS
+        self._tree._inodes.give_back(self.ino)
 
     async def remove(self, *, grace: float | None = None) -> None:
         """
@@ -532,7 +532,7 @@ class ProcDirEntry(Rundown, AsyncResource):
 
         Linux: ``proc_remove``, fs/proc/generic.c.
         """
-        await self.tree.remove_entry(self, grace)
+        await self._tree._remove_entry(self, grace)
 
     def remove_self(self) -> bool:
         """
@@ -550,7 +550,7 @@ class ProcDirEntry(Rundown, AsyncResource):
 
         Linux: ``kernfs_remove_self``; procfs has no such thing, and hangs.
         """
-        return self.tree.remove_soon(self)
+        return self._tree._remove_soon(self)
 
     def holders(self) -> list[Holder]:
         """
@@ -559,7 +559,7 @@ class ProcDirEntry(Rundown, AsyncResource):
         Goes through all tasks, a few microseconds each; costs nothing while nobody asks. Only in
         an event loop. Not a checkpoint.
         """
-        return self.tree.holders(self)
+        return self._tree.holders(self)
 
     async def aclose(self) -> None:
         """Do what :meth:`remove` does. A checkpoint, as that is."""

@@ -227,11 +227,11 @@ class ProcFile(Unique, AsyncResource):
         check_int("events, as select.POLLIN,", events)
         check_seconds("timeout", timeout)
         if timeout == 0:
-            return await file.poll_now(events)
+            return await file._poll_now(events)
         with anyio.move_on_after(timeout):
             while True:
                 with Wakeup(file.entry) as wakeup:
-                    ready = await file.poll_now(events, wakeup)
+                    ready = await file._poll_now(events, wakeup)
                     if ready or file.removing:
                         return ready
                     await wakeup.event.wait()
@@ -309,17 +309,17 @@ class ProcFile(Unique, AsyncResource):
         if length <= 0:
             raise self._error(EINVAL, f"mmap wants a length >= 1, not {length}")
         if file.removing:
-            raise file.refuse("mmap")
+            raise file._refuse("mmap")
         shared_writable = prot & mmap_module.PROT_WRITE and flags & mmap_module.MAP_SHARED
         if not readable(file.flags) or (shared_writable and not writable(file.flags)):
             raise self._error(EACCES, "the file is not open for that")
         if file.entry.ops.mmap is None:
             raise self._error(EIO, "the file has no mmap handler")
-        file.hold()  # before the call has left: its file may have been closed meanwhile
+        file._hold()  # before the call has left: its file may have been closed meanwhile
         try:
-            return Mapping(file, await file.call("mmap", length, prot, flags))
+            return Mapping(file, await file._call("mmap", length, prot, flags))
         except BaseException:
-            await file.put()
+            await file._put()
             raise
 
     async def getdents(self, count: int | None = None) -> list[DirEntry]:
@@ -379,7 +379,7 @@ class ProcFile(Unique, AsyncResource):
         close. Not a checkpoint.
         """
         file = self._live("dup")
-        file.hold()
+        file._hold()
         return new_descriptor(type(self), file)
 
     def stat(self) -> Stat:
@@ -432,12 +432,12 @@ class ProcFile(Unique, AsyncResource):
             await self._checkpoint()
         finally:
             if file is not CLOSED:
-                await file.put()
+                await file._put()
 
     async def _aclose(self) -> None:
         file, self._file = self._file, CLOSED
         if file is not CLOSED:
-            await file.put()
+            await file._put()
 
     # Where release waits for nothing: with nobody inside and no other descriptor there is nobody
     # to wait for, and nobody who could meet the release while it runs.
@@ -445,22 +445,22 @@ class ProcFile(Unique, AsyncResource):
         file, self._file = self._file, CLOSED
         if file._in_use or sinks:
             if file is not CLOSED:
-                await file.put()
+                await file._put()
             return
         entry = file.entry
         ops: Any = entry.ops
         try:
-            if ops.release_awaited:
+            if ops._release_awaited:
                 await ops.release(file)
             elif ops.release is not None:
                 ops.release(file)
         finally:
-            if entry.newest is file:  # take_file() in place, for the one opened last
-                entry.newest = older = file._older
+            if entry._newest is file:  # _take_file() in place, for the one opened last
+                entry._newest = older = file._older
                 if older is not None:
                     older._newer = file._older = None
             else:
-                entry.take_file(file)
+                entry._take_file(file)
 
     async def __aexit__(
         self,

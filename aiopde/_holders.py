@@ -35,19 +35,19 @@ _FUNCTIONS: Final[dict[Callable[..., object], tuple[str, str | None]]] = {
     _read_write.write_run: ("file", "write"),
     _read_write.readv: ("file", "readv"),
     _read_write.lseek: ("file", "lseek"),
-    File.call: ("self", None),
+    File._call: ("self", None),
     _invoke.run_open: ("file", "open"),
-    File.run_release: ("self", "release"),
+    File._run_release: ("self", "release"),
     _open._at_once: ("entry", None),
     _open._release_one_shot: ("file", "release"),
 }
 # ... but not while they await one of these: they are not inside yet, or no more; or what they
 # await is a site itself, which knows better what they are at.
 _ASIDES: Final = (
-    File.take_position,
-    File.leave_position_and_release,
-    File.release_late,
-    File.release,
+    File._take_position,
+    File._leave_position_and_release,
+    File._release_late,
+    File._release,
     _invoke.run_open,
     _open._release_one_shot,
 )
@@ -56,7 +56,7 @@ _PLAIN: Final[dict[Callable[..., object], str]] = {
     _read_write.read_plain: "file",
     _read_write.write_plain: "file",
     ProcFile._aclose_quick: "file",
-    File.run_release_now: "self",
+    File._run_release_now: "self",
     Removal._release_all: "file",
 }
 # By identity: to hash or compare a code object is to do so with all that is in it.

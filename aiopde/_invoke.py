@@ -24,7 +24,7 @@ async def run(file: File, op: str, *args: Any) -> Any:
         return await _run_watched(file, op, *args)
     ops = file.entry.ops
     result = getattr(ops, op)(file, *args)
-    return await result if op in ops.awaited else result
+    return await result if op in ops._awaited else result
 
 
 async def _run_watched(file: File, op: str, *args: Any) -> Any:
@@ -33,7 +33,7 @@ async def _run_watched(file: File, op: str, *args: Any) -> Any:
         emit("enter", entry.path, op)
     try:
         result = getattr(entry.ops, op)(file, *args)
-        if op not in entry.ops.awaited:
+        if op not in entry.ops._awaited:
             return result
         if isinstance(entry, KillableEntry) and op != "release":
             return await _run_killable(entry, result)
@@ -45,11 +45,11 @@ async def _run_watched(file: File, op: str, *args: Any) -> Any:
 
 async def _run_killable(entry: KillableEntry, handler: Awaitable[object]) -> object:
     with anyio.CancelScope() as scope:
-        entry.scopes.add(scope)
+        entry._scopes.add(scope)
         try:
             return await handler
         finally:
-            entry.scopes.discard(scope)
+            entry._scopes.discard(scope)
     why = "the call was cancelled, as the grace of the entry's removal has ended"
     raise error(EIO, entry.path, why)
 
@@ -63,7 +63,7 @@ async def run_open(file: File) -> None:
 
 async def read_at_position(file: File, size: int) -> bytes:
     """Run the read handler once more for a call that has taken the position."""
-    data = await run(file, file.entry.ops.reader_name, size, file.pos)
+    data = await run(file, file.entry.ops._reader_name, size, file.pos)
     file.pos += len(checked_bytes(file, data, size))
     return cast("bytes", data)
 
@@ -93,7 +93,7 @@ def nonsense(file: File, op: str, got: object, want: str) -> HandlerError:
     """Make the error of a handler that returned what no caller can use."""
     ops = file.entry.ops
     if op == "read":
-        op = ops.reader_name
+        op = ops._reader_name
     handler = getattr(ops, op)
     if inspect.iscoroutine(got):  # nobody has awaited it
         got.close()

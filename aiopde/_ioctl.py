@@ -32,7 +32,7 @@ async def run_ioctl(file: File, op: str, cmd: int, arg: Any) -> int:
     if getattr(file.entry.ops, op) is None:
         raise error(ENOTTY, file.entry.path, f"the file has no {op} handler")
     try:
-        result = await file.call(op, cmd, arg)
+        result = await file._call(op, cmd, arg)
     except OSError as exc:
         if exc.errno == _ENOIOCTLCMD:
             raise error(

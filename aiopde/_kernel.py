@@ -81,7 +81,7 @@ class Kernel:
         """The tree."""
         self.dev: DevFS = DevFS()
         """Character devices, for contrast."""
-        self.proc.owners = self.dev.owners = self
+        self.proc._owners = self.dev._owners = self
         self.oopses: int = 0
         """How many background tasks of modules have ended with an error."""
         self.uses_after_free: int = 0
@@ -103,7 +103,7 @@ class Kernel:
         exc: BaseException | None,
         tb: TracebackType | None,
     ) -> None:
-        self.proc.refuse_to_leave()
+        self.proc._refuse_to_leave()
         try:
             await self._modules.close()
         finally:
@@ -162,17 +162,17 @@ class Kernel:
     def owner_of(self, entry: ProcDirEntry) -> Module | None:
         """Return the module that an entry belongs to, and so its handlers. Not a checkpoint."""
         check_entry(entry)
-        return next((module for module in self._modules.all if entry in module.entries), None)
+        return next((module for module in self._modules.all if entry in module._entries), None)
 
     # -- accidents ------------------------------------------------------------------------------
 
-    def oops(self, module: Module, exc: Exception) -> None:
+    def _oops(self, module: Module, exc: Exception) -> None:
         """Note that a background task of a module ended with an error."""
         self.oopses += 1
-        module.errors.append(exc)
+        module._errors.append(exc)
         logger.error("a task of the module %r has failed", module.name, exc_info=exc)
 
-    def use_after_free(self, module: str, entry: str, handler: str) -> UseAfterFreeError:
+    def _use_after_free(self, module: str, entry: str, handler: str) -> UseAfterFreeError:
         """Count a call into a module that is gone, and make its error."""
         self.uses_after_free += 1
         exc = UseAfterFreeError(module, entry, handler)
@@ -208,7 +208,7 @@ class Kernel:
 
         Linux: ``finit_module``, ``load_module``, ``do_init_module``.
         """
-        check_thread(self, self.proc.thread)
+        check_thread(self, self.proc._thread)
         await checkpoint()
         return await self._modules.insmod(Source(program, name), params, probe=False)
 
@@ -229,7 +229,7 @@ class Kernel:
                 ``ELOOP``: it depends on itself.
             Exception: Whatever an init raised.
         """
-        check_thread(self, self.proc.thread)
+        check_thread(self, self.proc._thread)
         await checkpoint()
         return await self._modules.modprobe(name, params, None)
 
@@ -273,7 +273,7 @@ class Kernel:
         """
         check_seconds("grace", grace)
         check_int("flags, as os.O_TRUNC,", flags)
-        check_thread(self, self.proc.thread)
+        check_thread(self, self.proc._thread)
         await checkpoint()
         force = bool(flags & os.O_TRUNC)
         module = self._modules.may_unload(name, force=force)
@@ -319,13 +319,13 @@ class Kernel:
 
         Linux: has no such thing; ``rmmod`` and ``insmod`` leave a gap.
         """
-        check_thread(self, self.proc.thread)
+        check_thread(self, self.proc._thread)
         await checkpoint()
         self._modules.refuse_closed()
         old = self._modules.may_unload(name, force=False)
-        source = old.source if program is None else Source(program, name)
+        source = old._source if program is None else Source(program, name)
         new = Module(self, source, {**old.params, **params})
-        new.replaces, old.replaced_by, new.turn = old, new, Turn(new, old)
+        new._replaces, old._replaced_by, new._turn = old, new, Turn(new, old)
         self._modules.start(new, probe=False)
         await self._modules.wait_loaded(new)
         await self._modules.wait_unloaded(old)

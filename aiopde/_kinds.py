@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class ProcRoot(ProcDirEntry):
     """The directory everything hangs on; its own parent (``proc_root``)."""
 
-    __slots__ = ("_tree",)
+    __slots__ = ("_proc",)
 
     def __init__(self, mountpoint: str, tree: Tree, *, fast_acquire: bool) -> None:
         msg = f"mountpoint is an absolute path, as '/proc', not {mountpoint!r:.60}"
@@ -32,14 +32,14 @@ class ProcRoot(ProcDirEntry):
             raise ValueError(msg)
         check_bool("fast_acquire", fast_acquire)
         self._prepare(mountpoint, stat.S_IFDIR | 0o555, None, fast_acquire=fast_acquire)
-        self._tree = tree
+        self._proc = tree
 
     @property
-    def tree(self) -> Tree:
+    def _tree(self) -> Tree:
         """The tree it is the root of."""
-        return self._tree
+        return self._proc
 
-    def gone(self) -> None:
+    def _gone(self) -> None:
         """Note that the whole tree is gone."""
         self._removal = GONE
 
@@ -48,7 +48,7 @@ class ProcRoot(ProcDirEntry):
 class KillableEntry(ProcDirEntry):
     """A file whose calls may be cancelled, when the grace of its removal ends."""
 
-    __slots__ = ("scopes",)
+    __slots__ = ("_scopes",)
 
     killable: bool = True
 
@@ -56,7 +56,7 @@ class KillableEntry(ProcDirEntry):
         """Fill in what a new entry consists of."""
         super()._prepare(*args, **kwargs)
         # One for each call inside.
-        self.scopes: set[anyio.CancelScope] = set()
+        self._scopes: set[anyio.CancelScope] = set()
 
 
 @final

@@ -40,4 +40,4 @@ class Mapping(AsyncResource):
                 await checkpoint()
         finally:
             if file is not CLOSED:
-                await file.put()
+                await file._put()

@@ -87,11 +87,11 @@ class ModuleInfo:
 class Log(Protocol):
     """Where a module's accidents are counted (its Kernel)."""
 
-    def oops(self, module: Module, exc: Exception) -> None:
+    def _oops(self, module: Module, exc: Exception) -> None:
         """Note that a background task of a module ended with an error."""
         ...
 
-    def use_after_free(self, module: str, entry: str, handler: str) -> UseAfterFreeError:
+    def _use_after_free(self, module: str, entry: str, handler: str) -> UseAfterFreeError:
         """Count a call into a module that is gone, and make its error."""
         ...
 
@@ -105,44 +105,44 @@ class Module:
     """
 
     def __init__(self, log: Log, source: Source, params: dict[str, Any]) -> None:
-        self.log = log
+        self._log = log
         self._thread = get_ident()
-        self.source = source
+        self._source = source
         self.params: dict[str, Any] = params
         self.state: ModuleState = ModuleState.UNFORMED
         self.exports: Any = None
         """What its main function yielded, for the modules that depend on it; None once gone."""
         # One more while init runs.
         self._refcnt = MODULE_REF_BASE + 1
-        self.used_by: dict[Module, None] = {}
-        self.uses: list[Module] = []
-        self.waits_for: Module | None = None
-        self.text: Text | None = None
-        self.size = 0
-        self.exit: AbstractAsyncContextManager[Any] | None = None
-        self.permanent = False
+        self._used_by: dict[Module, None] = {}
+        self._uses: list[Module] = []
+        self._waits_for: Module | None = None
+        self._text: Text | None = None
+        self._size = 0
+        self._exit: AbstractAsyncContextManager[Any] | None = None
+        self._permanent = False
         # Around all that its task does, and around init and exit.
-        self.life: anyio.CancelScope = anyio.CancelScope(shield=True)
-        self.init_scope: anyio.CancelScope = anyio.CancelScope()
-        self.tasks: TaskGroup = anyio.create_task_group()
+        self._life: anyio.CancelScope = anyio.CancelScope(shield=True)
+        self._init_scope: anyio.CancelScope = anyio.CancelScope()
+        self._tasks: TaskGroup = anyio.create_task_group()
         # What its tasks are at, by their ids.
-        self.threads: dict[int, str] = {}
+        self._kthreads: dict[int, str] = {}
         # LIVE, or GOING because it failed; asked to unload; and gone.
-        self.settled: anyio.Event = anyio.Event()
-        self.unload: anyio.Event = anyio.Event()
-        self.gone: anyio.Event = anyio.Event()
+        self._settled: anyio.Event = anyio.Event()
+        self._unload: anyio.Event = anyio.Event()
+        self._gone: anyio.Event = anyio.Event()
         # When it was asked to, by the loop's clock.
-        self.unload_began: float | None = None
-        self.context: Context | None = None
-        self.failure: Exception | SystemExit | None = None
-        self.errors: list[Exception | SystemExit] = []
-        self.entries: Registered = Registered()
+        self._unload_began: float | None = None
+        self._context: Context | None = None
+        self._failure: Exception | SystemExit | None = None
+        self._errors: list[Exception | SystemExit] = []
+        self._entries: Registered = Registered()
         # Whether it was logged that its unload takes long.
-        self.reported = False
+        self._reported = False
         # During a reload: the other version, and whose names are to be seen.
-        self.replaces: Module | None = None
-        self.replaced_by: Module | None = None
-        self.turn: Turn | None = None
+        self._replaces: Module | None = None
+        self._replaced_by: Module | None = None
+        self._turn: Turn | None = None
 
     def __repr__(self) -> str:
         return f"<Module {self.name!r} {self.state.name} refcnt={self.refcnt}>"
@@ -150,17 +150,17 @@ class Module:
     @property
     def name(self) -> str:
         """What it is called in the table."""
-        return self.source.name
+        return self._source.name
 
     @property
-    def going(self) -> bool:
+    def _going(self) -> bool:
         """Whether its exit runs, or what a failed init has left is undone."""
         return self.state is ModuleState.GOING
 
     def info(self) -> ModuleInfo:
         """Return what lsmod tells of it. Not a checkpoint."""
-        used_by = tuple(user.name for user in reversed(self.used_by))
-        return ModuleInfo(self.name, self.size, self.refcnt, used_by, self.state, self.permanent)
+        used_by = tuple(user.name for user in reversed(self._used_by))
+        return ModuleInfo(self.name, self._size, self.refcnt, used_by, self.state, self._permanent)
 
     def holders(self) -> list[Holder]:
         """
@@ -168,25 +168,25 @@ class Module:
 
         See :meth:`ProcDirEntry.holders`.
         """
-        return [holder for entry in self.entries.roots() for holder in holders(entry)]
+        return [holder for entry in self._entries.roots() for holder in holders(entry)]
 
-    def standing(self) -> list[Holder]:
+    def _standing(self) -> list[Holder]:
         """Tell where its own tasks stand, the one that runs its exit and those in background."""
-        return standing(self.name, self.threads)
+        return standing(self.name, self._kthreads)
 
-    def kill_calls(self) -> None:
+    def _kill_calls(self) -> None:
         """Cancel the calls inside its entries, where they may be. Not a checkpoint."""
-        for entry in self.entries:
+        for entry in self._entries:
             cancel_calls(entry)
 
-    def removals(self) -> set[Removal]:
+    def _removals(self) -> set[Removal]:
         """Return what is being removed of it."""
-        return {entry._removal for entry in self.entries} - {None, GONE}
+        return {entry._removal for entry in self._entries} - {None, GONE}
 
-    def cancel_init(self) -> None:
+    def _cancel_init(self) -> None:
         """Cancel its init, if that still runs. Not a checkpoint."""
-        if not self.settled.is_set():
-            self.init_scope.cancel()
+        if not self._settled.is_set():
+            self._init_scope.cancel()
 
     async def wait_gone(self) -> None:
         """
@@ -197,16 +197,16 @@ class Module:
         Raises:
             OSError: ``EDEADLK``: the caller is inside one of its handlers.
         """
-        self.refuse_own_handlers()
-        await self.join()
+        self._refuse_own_handlers()
+        await self._join()
 
-    async def join(self) -> None:
+    async def _join(self) -> None:
         """Wait until it is gone, in a function that is known by those who look for a cycle."""
-        await self.gone.wait()
+        await self._gone.wait()
 
-    def refuse_own_handlers(self) -> None:
+    def _refuse_own_handlers(self) -> None:
         """Raise ``EDEADLK`` in a call that an unload of the module waits for."""
-        if any(site in self.entries and isinstance(site.tree, ProcFS) for site in own_sites()):
+        if any(site in self._entries and isinstance(site._tree, ProcFS) for site in own_sites()):
             why = "its unload would wait for this very call: give it to this_module().start_soon()"
             raise error(EDEADLK, self.name, why)
 
@@ -252,7 +252,7 @@ class Module:
             raise RuntimeError(msg)
         self._refcnt -= 1
 
-    def release(self) -> None:
+    def _release(self) -> None:
         """
         Refuse references from now on, and take the base count away if none is held.
 
@@ -263,11 +263,11 @@ class Module:
             self._refcnt = 0
         self.state = ModuleState.GOING
 
-    def use(self, other: Module) -> None:
+    def _use(self, other: Module) -> None:
         """Depend on *other*, which stays as long as this module does (``ref_module``)."""
         other.get()
-        other.used_by[self] = None
-        self.uses.append(other)
+        other._used_by[self] = None
+        self._uses.append(other)
 
     # -- its own tasks --------------------------------------------------------------------------
 
@@ -291,39 +291,39 @@ class Module:
         if self.state is ModuleState.GONE:
             msg = f"{self!r} starts no tasks: it is gone"
             raise RuntimeError(msg)
-        self.tasks.start_soon(self._background, func, args, name=name or f"{self.name}: {func!r}")
+        self._tasks.start_soon(self._background, func, args, name=name or f"{self.name}: {func!r}")
 
     async def _background(self, func: Callable[..., Awaitable[Any]], args: tuple[Any, ...]) -> None:
         async def run() -> None:
             await func(*args)
 
-        with self.thread("a task"):
+        with self._kthread("a task"):
             try:
                 await Stepped(self, run())
             except Exception as exc:  # whatever a module does, the others go on
-                self.log.oops(self, exc)
+                self._log._oops(self, exc)
 
     @contextmanager
-    def thread(self, what: str) -> Generator[None]:
+    def _kthread(self, what: str) -> Generator[None]:
         """Make the running task one of its own for the length of a block."""
         current_owner.set(self)
         number = anyio.get_current_task().id
-        self.threads[number] = what
+        self._kthreads[number] = what
         try:
             yield
         finally:
-            del self.threads[number]
+            del self._kthreads[number]
 
-    def adopt_context(self) -> None:
+    def _adopt_context(self) -> None:
         """Run on with the context of who unloads it, as release handlers then do too."""
-        assert self.context is not None
-        for variable, value in self.context.items():
+        assert self._context is not None
+        for variable, value in self._context.items():
             variable.set(value)
         current_owner.set(self)
 
     # -- what it has registered -----------------------------------------------------------------
 
-    def add(self, entry: ProcDirEntry) -> None:
+    def _add(self, entry: ProcDirEntry) -> None:
         """
         Note an entry that its code has registered.
 
@@ -336,10 +336,10 @@ class Module:
             raise error(EINVAL, entry.path, "a module's entry cannot be permanent")
         if self.state is ModuleState.GONE:
             take_back(entry)
-            raise self.log.use_after_free(self.name, entry.path, "a registration")
-        self.entries.add(entry)
+            raise self._log._use_after_free(self.name, entry.path, "a registration")
+        self._entries.add(entry)
 
-    def warn(self, forgotten: list[ProcDirEntry]) -> None:
+    def _warn(self, forgotten: list[ProcDirEntry]) -> None:
         """Warn that exit has left something registered, if it has."""
         if not forgotten:
             return
@@ -348,35 +348,35 @@ class Module:
         try:
             warnings.warn(msg, ResourceWarning, stacklevel=2)
         except ResourceWarning as exc:  # where warnings are errors
-            self.errors.append(exc)
+            self._errors.append(exc)
 
     # -- its end --------------------------------------------------------------------------------
 
-    def free(self) -> None:
+    def _free(self) -> None:
         """
         Let go of its code, and leave traps in the tables of handlers that were a part of it.
 
         No reference to the code stays here: only who still reads it has one.
         """
         self.state = ModuleState.GONE
-        for other in self.uses:
-            del other.used_by[self]
+        for other in self._uses:
+            del other._used_by[self]
             other.put()
-        self.uses = []
+        self._uses = []
         self._poison()
-        if self.text is not None:
-            self.text.free()
-        self.text = self.exit = self.context = self.replaces = self.exports = None
-        self.entries.clear()
+        if self._text is not None:
+            self._text.free()
+        self._text = self._exit = self._context = self._replaces = self.exports = None
+        self._entries.clear()
         self.params = {}
-        self.settled.set()
-        self.gone.set()
+        self._settled.set()
+        self._gone.set()
 
     def _poison(self) -> None:
         handlers = tuple(PARAMETERS)
-        for ops in self.entries.tables():
-            if self.text is not None and self.text.holds(ops, handlers):
-                poison(ops, self.log, self.name)
+        for ops in self._entries.tables():
+            if self._text is not None and self._text.holds(ops, handlers):
+                poison(ops, self._log, self.name)
 
 
 def this_module() -> Module:

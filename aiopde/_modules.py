@@ -87,7 +87,7 @@ class Modules:
         module = Module(self._kernel, source, params)
         self.by_name[module.name] = module
         if user is not None:
-            user.waits_for = module
+            user._waits_for = module
         self.start(module, probe=probe)
         return await self.wait_loaded(module)
 
@@ -103,8 +103,8 @@ class Modules:
         other = self.by_name.get(name)
         if other is None:
             return
-        if not other.settled.is_set():
-            await other.settled.wait()
+        if not other._settled.is_set():
+            await other._settled.wait()
             other = self.by_name.get(name)
         if other is not None and other.state is ModuleState.LIVE:
             raise error(EEXIST, name, "the module is loaded: rmmod it first, or reload it")
@@ -118,13 +118,13 @@ class Modules:
     async def wait_loaded(self, module: Module) -> Module:
         """Wait until its init is done, or what that left is undone; raise what it raised."""
         try:
-            await module.settled.wait()
-            if module.failure is not None:
-                await module.gone.wait()
+            await module._settled.wait()
+            if module._failure is not None:
+                await module._gone.wait()
         except BaseException:
-            module.cancel_init()
+            module._cancel_init()
             raise
-        failure, module.failure = module.failure, None
+        failure, module._failure = module._failure, None
         if failure is not None:
             raise failure
         return module
@@ -137,8 +137,8 @@ class Modules:
             return await self.insmod(self._programs.find(name), params, probe=True, user=user)
         self._refuse_cycle(module, user)
         if user is not None:
-            user.waits_for = module
-        await module.settled.wait()
+            user._waits_for = module
+        await module._settled.wait()
         if module.state is not ModuleState.LIVE:
             raise error(EBUSY, name, "the module could not be loaded")
         return module
@@ -148,25 +148,25 @@ class Modules:
         while user is not None and at is not None:
             if at is user:
                 raise error(ELOOP, user.name, f"it depends on {module.name!r}, and that on it")
-            at = at.waits_for
+            at = at._waits_for
 
     # -- the life of a module, in its own task --------------------------------------------------
 
     async def _live(self, module: Module, probe: bool) -> None:
         """Run init, wait for the unload, run exit; then see that nothing is left, and free it."""
         # Whoever is cancelled, the kernel's own work goes on.
-        with module.thread(EXIT), module.life:
+        with module._kthread(EXIT), module._life:
             try:
-                async with module.tasks:
+                async with module._tasks:
                     # Around exit too: init may leave scopes of its own open, which exit closes.
-                    with module.init_scope:
+                    with module._init_scope:
                         if await self._init(module, probe=probe):
-                            await module.unload.wait()
+                            await module._unload.wait()
                         await Stepped(module, self._exit(module))
-                    if not module.settled.is_set():
+                    if not module._settled.is_set():
                         self._fail(module, error(EINTR, module.name, "init was cancelled"))
                     await Stepped(module, self._sweep(module))
-                    module.tasks.cancel_scope.cancel()
+                    module._tasks.cancel_scope.cancel()
                 # Again: a task may have registered something while it was cancelled.
                 await Stepped(module, self._sweep(module))
             finally:
@@ -177,33 +177,33 @@ class Modules:
             await Stepped(module, self._load(module, probe=probe))
             self._go_live(module)
         except (Exception, SystemExit) as exc:  # what an exit() means, who loads it says
-            if module.init_scope.cancel_called:  # so who wanted it may be gone
+            if module._init_scope.cancel_called:  # so who wanted it may be gone
                 logger.warning("the init of %r failed when cancelled", module.name, exc_info=exc)
             self._fail(module, exc)
             return False
         return True
 
     def _fail(self, module: Module, exc: Exception | SystemExit) -> None:
-        module.failure = exc
+        module._failure = exc
         module.state = ModuleState.GOING
-        module.settled.set()
+        module._settled.set()
 
     async def _load(self, module: Module, *, probe: bool) -> None:
-        text = module.text = module.source.load()
-        module.size = text.size
+        text = module._text = module._source.load()
+        module._size = text.size
         for name in text.depends:
-            module.use(await self._resolve(module, name, probe=probe))
+            module._use(await self._resolve(module, name, probe=probe))
         module.state = ModuleState.COMING
         # Those it uses may have been loaded on its behalf, and came first.
         self.all[module] = self.all.pop(module)
         exit_ = _context_manager(text.main(self._kernel, **module.params))
         if inspect.isawaitable(exit_):
-            module.permanent = True
+            module._permanent = True
             await exit_
         else:
             module.exports = await exit_.__aenter__()
             await self._refuse_cancelled(exit_)
-            module.exit = exit_
+            module._exit = exit_
 
     async def _refuse_cancelled(self, exit_: Any) -> None:
         """Take an init back that has succeeded although it was cancelled."""
@@ -217,11 +217,11 @@ class Modules:
         """Find a module that another depends on, once it is loaded (``resolve_symbol_wait``)."""
         if probe:
             await self.modprobe(name, {}, module)
-            module.waits_for = None
+            module._waits_for = None
         needed = self.by_name.get(name)
-        if needed is not None and not needed.settled.is_set():
+        if needed is not None and not needed._settled.is_set():
             with anyio.move_on_after(PATIENCE):
-                await needed.settled.wait()
+                await needed._settled.wait()
             needed = self.by_name.get(name)
         if needed is None or needed.state is ModuleState.GOING:
             raise error(ENOENT, module.name, f"it depends on {name!r}, which is not loaded")
@@ -230,39 +230,39 @@ class Modules:
         return needed
 
     def _go_live(self, module: Module) -> None:
-        if module.replaces is not None:
-            self._replace(module.replaces, module)
+        if module._replaces is not None:
+            self._replace(module._replaces, module)
         module.put()
         module.state = ModuleState.LIVE
-        module.settled.set()
+        module._settled.set()
         if sinks:
             emit("insmod", module.name)
 
     async def _exit(self, module: Module) -> None:
-        exit_, module.exit = module.exit, None
+        exit_, module._exit = module._exit, None
         if exit_ is not None:
-            if module.context is not None:
-                module.adopt_context()
+            if module._context is not None:
+                module._adopt_context()
             try:
                 await exit_.__aexit__(None, None, None)
             except (Exception, SystemExit) as exc:  # an unload does not stop half-way
-                module.errors.append(exc)
+                module._errors.append(exc)
 
     async def _sweep(self, module: Module) -> None:
-        forgotten = await module.entries.sweep(module.errors)
+        forgotten = await module._entries.sweep(module._errors)
         # What a failed init leaves is its error's business, and needs no warning.
-        if module.context is not None:
-            module.warn(forgotten)
+        if module._context is not None:
+            module._warn(forgotten)
 
     def _free(self, module: Module) -> None:
         del self.all[module]
         if self.by_name.get(module.name) is module:
             del self.by_name[module.name]
-        if module.replaces is not None:
-            module.replaces.replaced_by = None
-        if module.errors:
+        if module._replaces is not None:
+            module._replaces._replaced_by = None
+        if module._errors:
             self._failed.append(module)
-        module.free()
+        module._free()
 
     # -- unloading ------------------------------------------------------------------------------
 
@@ -272,17 +272,17 @@ class Modules:
         module = self.by_name.get(name)
         if module is None or len(os.fsencode(name)) >= MODULE_NAME_LEN:
             raise error(ENOENT, name, "no such module")
-        if module.used_by:
-            users = ", ".join(user.name for user in module.used_by)
+        if module._used_by:
+            users = ", ".join(user.name for user in module._used_by)
             raise error(EWOULDBLOCK, name, f"in use by {users}")
-        if module.state is not ModuleState.LIVE or module.replaced_by is not None:
+        if module.state is not ModuleState.LIVE or module._replaced_by is not None:
             state = module.state.value.lower()
             why = f"the module is {state}, or reloading: to wait for it, find_module() it first"
             raise error(EBUSY, name, why)
-        if module.permanent and not force:
+        if module._permanent and not force:
             raise error(EBUSY, name, "it has an init and no exit: force it, with os.O_TRUNC")
         self._refuse_references(module, force=force)
-        module.refuse_own_handlers()
+        module._refuse_own_handlers()
         return module
 
     def _refuse_references(self, module: Module, *, force: bool) -> None:
@@ -291,45 +291,45 @@ class Modules:
 
     def begin_unload(self, module: Module) -> None:
         """Have its task go on to its exit; it does not come back."""
-        module.release()
-        module.context = copy_context()
-        module.unload_began = anyio.current_time()
-        module.unload.set()
+        module._release()
+        module._context = copy_context()
+        module._unload_began = anyio.current_time()
+        module._unload.set()
         if sinks:
             emit("rmmod", module.name)
 
     async def wait_unloaded(self, module: Module, grace: float | None = None) -> None:
         """Wait until it is gone; raise what its code raised on the way."""
         await self._wait_gone(module, self._proc._reaper.grace if grace is None else grace)
-        if module.errors:
+        if module._errors:
             self._failed.remove(module)
             msg = f"the module {module.name!r} is unloaded, and some of its code failed"
-            raise BaseExceptionGroup(msg, module.errors)
+            raise BaseExceptionGroup(msg, module._errors)
 
     async def _wait_gone(self, module: Module, grace: float | None) -> None:
         watch = UnloadWatch(
             module, grace=grace, hung_task_timeout=self._proc._reaper.hung_task_timeout
         )
-        await watch.wait(module.gone)
+        await watch.wait(module._gone)
 
     def _replace(self, old: Module, new: Module) -> None:
         """Change the places of two versions; or refuse, and nothing was changed."""
-        if old.used_by:
+        if old._used_by:
             raise error(EWOULDBLOCK, old.name, "a module that depends on it was loaded meanwhile")
         self._refuse_references(old, force=False)
         in_the_way = switch(old, new)
         if in_the_way:
             raise error(EEXIST, in_the_way[0].path, "registered by somebody else meanwhile")
-        new.replaces = None
+        new._replaces = None
         self.by_name[new.name] = new
         self.begin_unload(old)
 
     async def _unload_everything(self) -> None:
         for module in self.all:
-            module.cancel_init()
+            module._cancel_init()
         # Who uses another was formed after it.
         for module in reversed(list(self.all)):
-            await module.settled.wait()
+            await module._settled.wait()
             if module.state is ModuleState.LIVE:
                 self.begin_unload(module)
             try:
@@ -337,13 +337,13 @@ class Modules:
             except RemovalTimeoutError as exc:
                 # The tree comes next, and tells who is inside; but not whose exit does not end.
                 if not module.holders():
-                    module.errors.append(exc)
-                module.life.cancel()
-                await module.gone.wait()
+                    module._errors.append(exc)
+                module._life.cancel()
+                await module._gone.wait()
 
     def raise_failures(self, exc: BaseException | None) -> None:
         """Raise what code of modules raised that nobody was told, and *exc* with it."""
-        errors = [failure for module in self._failed for failure in module.errors]
+        errors = [failure for module in self._failed for failure in module._errors]
         if errors:
             if isinstance(exc, Exception):
                 errors.insert(0, exc)

@@ -82,12 +82,12 @@ def step(here: ProcDirEntry, name: str, cred: Credentials) -> ProcDirEntry:
     """Find one name of a path in the entry it was looked for in."""
     if not here.is_dir():
         raise error(ENOTDIR, here.path)
-    here.check(cred, MAY_EXEC)
+    here._check(cred, MAY_EXEC)
     if name == ".":
         return here
     if name == "..":
         return here.parent
-    child = here.children.get(name)
+    child = here._children.get(name)
     if child is None or child.removing:
         raise error(ENOENT, f"{here.path}/{name}")
     return child
@@ -105,7 +105,7 @@ def may_open(entry: ProcDirEntry, flags: int, cred: Credentials) -> None:
         raise error(ELOOP, entry.path, "a symlink, and the flags say not to follow it")
     if entry.is_dir() and (wanted(flags) & MAY_WRITE or flags & os.O_CREAT):
         raise error(EISDIR, entry.path)
-    entry.check(cred, wanted(flags))
+    entry._check(cred, wanted(flags))
 
 
 def locate(root: ProcRoot, path: str, parent: ProcDirEntry | None) -> tuple[ProcDirEntry, str]:
@@ -126,7 +126,7 @@ def locate(root: ProcRoot, path: str, parent: ProcDirEntry | None) -> tuple[Proc
         return here, path
     *way, leaf = path.split("/")
     for name in way:
-        child = here.children.get(name)
+        child = here._children.get(name)
         if child is None:
             why = f"no entry {name!r} in {here.path!r} (a name has no slash in front: 'driver/x')"
             raise error(ENOENT, path, why)

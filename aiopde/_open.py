@@ -41,17 +41,17 @@ async def open_entry(entry: ProcDirEntry, flags: int) -> ProcFile:
     """
     file = new_file(entry, flags & ~_OPEN_ONLY)
     if entry.ops is NO_OPS or flags & os.O_PATH:
-        entry.add_holder()  # nothing to shut, nothing to release
+        entry._add_holder()  # nothing to shut, nothing to release
         return new_descriptor(directory_class(entry, flags), file)
     if entry._in_use < 0:
         raise refuse("open", entry)
     if entry.ops.open is None:
-        entry.add_file(file)
+        entry._add_file(file)
     else:
         entry._in_use += 1
         try:
             await run_open(file)
-            entry.add_file(file)
+            entry._add_file(file)
         finally:
             entry.unuse()
     if sinks:
@@ -88,8 +88,8 @@ async def _at_once(
 
 
 async def _read_all(file: File) -> bytes:
-    if file.entry.ops.reader is None:
-        raise file.refuse_absent("read", EIO)
+    if file.entry.ops._reader is None:
+        raise file._refuse_absent("read", EIO)
     data = await read_at_position(file, MAX_RW_COUNT)
     chunks = [data]
     while data:
@@ -100,7 +100,7 @@ async def _read_all(file: File) -> bytes:
 
 async def _write_all(file: File, data: bytes) -> None:
     if file.entry.ops.write is None:
-        raise file.refuse_absent("write", EIO)
+        raise file._refuse_absent("write", EIO)
     data = data[await write_at_position(file, data) :]
     while data:
         taken = await write_at_position(file, data)
@@ -112,8 +112,8 @@ async def _write_all(file: File, data: bytes) -> None:
 
 async def _release_one_shot(file: File) -> None:
     ops = file.entry.ops
-    if ops.release_suspends:
+    if ops._release_suspends:
         with anyio.CancelScope(shield=True):
             await run(file, "release")
     elif ops.release is not None:
-        file.run_release_now()
+        file._run_release_now()

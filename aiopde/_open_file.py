@@ -66,7 +66,7 @@ class File(Unique):
     # so also when the last descriptor is closed with calls inside: whoever leaves must then look,
     # and the last one out releases.
     _in_use: int | Traffic
-    # Its neighbours among the open files of the entry; see ProcDirEntry.add_file().
+    # Its neighbours among the open files of the entry; see ProcDirEntry._add_file().
     _newer: File | None
     _older: File | None
 
@@ -97,17 +97,17 @@ class File(Unique):
         return self._number < 0
 
     @property
-    def closing(self) -> bool:
+    def _closing(self) -> bool:
         """Whether a release that may wait for something has begun, or is over."""
-        traffic = self.traffic
+        traffic = self._traffic
         return traffic is not None and traffic.closing
 
     @property
-    def traffic(self) -> Traffic | None:
+    def _traffic(self) -> Traffic | None:
         """What is rare about it, if there is anything."""
         return self._in_use if isinstance(self._in_use, Traffic) else None
 
-    def own_traffic(self) -> Traffic:
+    def _own_traffic(self) -> Traffic:
         """Return what is rare about it, for a change."""
         if not isinstance(self._in_use, Traffic):
             self._in_use = Traffic(self._in_use)
@@ -133,7 +133,7 @@ class File(Unique):
         A handler that would otherwise wait for long should wait for this too, or use
         :meth:`wait_event`, which does: removal waits for the handler.
         """
-        return self.entry.watch(None)
+        return self.entry._watch(None)
 
     async def wait_event(self, queue: WaitQueue, condition: Callable[[], object]) -> None:
         """
@@ -183,21 +183,21 @@ class File(Unique):
 
     # -- in and out -----------------------------------------------------------------------------
 
-    def refuse(self, call: str) -> OSError:
+    def _refuse(self, call: str) -> OSError:
         """Make the error of a call that came too late."""
         return refuse(call, self.entry)
 
-    def refuse_absent(self, call: str, errno: int) -> OSError:
+    def _refuse_absent(self, call: str, errno: int) -> OSError:
         """Make the error of a call there is no handler for, unless it came too late anyway."""
         if self.removing:
-            return self.refuse(call)
+            return self._refuse(call)
         return error(errno, self.entry.path, f"the file has no handler for {call}")
 
-    async def take_position(self, call: str, size: int = 0) -> int:
+    async def _take_position(self, call: str, size: int = 0) -> int:
         """
         Let a call in that uses the position, when it is not plainly free: wait for it.
 
-        On return the call is counted and owes a :meth:`leave_position`. Waiting comes before
+        On return the call is counted and owes a :meth:`_leave_position`. Waiting comes before
         admission, as in Linux: who still waits when removal begins, or comes to wait then, is
         refused once the position is free.
 
@@ -209,19 +209,19 @@ class File(Unique):
             msg = f"{call} wants a size >= 0, not {size}; leave it out for all there is"
             raise ValueError(msg)
         if self._in_use == BIAS:  # as most that come too late; the rest has more to look at
-            raise self.refuse(call)
-        traffic = self.traffic
+            raise self._refuse(call)
+        traffic = self._traffic
         if self.in_use > (0 if traffic is None else traffic.shared):
             await self._wait_for_position(call)
         elif self.removing:
-            raise self.refuse(call)
+            raise self._refuse(call)
         else:
             self._enter()
         return min(size, MAX_RW_COUNT)
 
     async def _wait_for_position(self, call: str) -> None:
         waiter = Waiter()
-        traffic = self.own_traffic()
+        traffic = self._own_traffic()
         if traffic.queue is None:
             traffic.queue = deque()
         queue = traffic.queue
@@ -230,14 +230,14 @@ class File(Unique):
             await waiter.woken.wait()
         except BaseException:
             if waiter.granted:  # just before the cancellation: pass it on
-                await self.leave_position_and_release()
+                await self._leave_position_and_release()
             elif not waiter.woken.is_set():
                 queue.remove(waiter)
             raise
         if not waiter.granted:
-            raise self.refuse(call)
+            raise self._refuse(call)
 
-    def leave_position(self) -> bool:
+    def _leave_position(self) -> bool:
         """Let such a call out; hand the position to who waits longest. True: release the file."""
         traffic = self._in_use
         if traffic == _ALONE:  # as most that come here: its removal waits for just this call
@@ -264,14 +264,14 @@ class File(Unique):
             queue.popleft().woken.set()
         return self._leave(traffic)
 
-    async def leave_position_and_release(self) -> None:
+    async def _leave_position_and_release(self) -> None:
         """Let such a call out; release the file if nobody else will."""
-        if self.leave_position():
-            await self.release_late()
+        if self._leave_position():
+            await self._release_late()
 
-    def leave_shared(self) -> bool:
+    def _leave_shared(self) -> bool:
         """Let a call out that did not use the position. True: release the file."""
-        traffic = self.own_traffic()
+        traffic = self._own_traffic()
         traffic.shared -= 1
         return self._leave(traffic)
 
@@ -285,32 +285,32 @@ class File(Unique):
             self._in_use = left  # it is as it was: calls are fast again
         return traffic.descriptors == 0
 
-    async def call(self, op: str, *args: Any) -> Any:
+    async def _call(self, op: str, *args: Any) -> Any:
         """Run a handler that does not use the position, inside the guard."""
         if self.removing:
-            raise self.refuse(op)
+            raise self._refuse(op)
         self._enter()
-        self.own_traffic().shared += 1
+        self._own_traffic().shared += 1
         try:
             return await run(self, op, *args)
         finally:
-            if self.leave_shared():
-                await self.release_late()
+            if self._leave_shared():
+                await self._release_late()
 
-    async def poll_now(self, events: int, wakeup: Wakeup | None = None) -> int:
+    async def _poll_now(self, events: int, wakeup: Wakeup | None = None) -> int:
         """Ask the poll handler once; *wakeup* is added to the queues it names."""
         mask = DEFAULT_POLLMASK
         if self.entry.ops.poll is not None and not self.removing:
             token = poll_table.set(wakeup)
             try:
-                mask = await self.call("poll")
+                mask = await self._call("poll")
             finally:
                 poll_table.reset(token)
             if type(mask) is not int:
                 raise nonsense(self, "poll", mask, "a mask of select.POLL*")
         return mask & (events | _ALWAYS_POLLED)
 
-    def kill(self) -> bool:
+    def _kill(self) -> bool:
         """Refuse every call from now on. True if somebody is inside, whom removal waits for."""
         traffic = self._in_use
         if isinstance(traffic, Traffic):
@@ -321,18 +321,18 @@ class File(Unique):
 
     # -- its end --------------------------------------------------------------------------------
 
-    def hold(self) -> None:
+    def _hold(self) -> None:
         """Add a descriptor, or a mapping."""
-        self.own_traffic().descriptors += 1
+        self._own_traffic().descriptors += 1
 
-    async def put(self) -> None:
+    async def _put(self) -> None:
         """Give a descriptor up; the last one releases, or leaves that to who is still inside."""
-        traffic = self.own_traffic()
+        traffic = self._own_traffic()
         traffic.descriptors -= 1
         if traffic.descriptors == 0 and self.in_use == 0:
-            await self.release()
+            await self._release()
 
-    async def release(self) -> None:
+    async def _release(self) -> None:
         """
         Run the release handler, unless removal did or does; return when it has ended.
 
@@ -345,74 +345,74 @@ class File(Unique):
         Linux: ``close_pdeo``.
         """
         entry = self.entry
-        if self._newer is None and entry.newest is not self:  # it is not among the open files
-            entry.put_holder()
-        elif self.closing:
+        if self._newer is None and entry._newest is not self:  # it is not among the open files
+            entry._put_holder()
+        elif self._closing:
             with anyio.CancelScope(shield=True):
-                await self.completion().wait()
-        elif entry.ops.release_suspends:
+                await self._completion().wait()
+        elif entry.ops._release_suspends:
             with anyio.CancelScope(shield=True):
-                await self.run_release()
+                await self._run_release()
         else:
-            self.release_now()
+            self._release_now()
 
-    async def release_late(self) -> None:
+    async def _release_late(self) -> None:
         """
         Release after the last call, for a close that was over before: nobody waits for that.
 
         What the release handler raises is logged, since the call has a result of its own.
         """
         try:
-            await self.release()
+            await self._release()
         except Exception:
             logger.exception("the release handler of %s failed", self.entry.path)
 
-    def completion(self) -> anyio.Event:
+    def _completion(self) -> anyio.Event:
         """Return what is set when the release that has begun is over."""
-        traffic = self.own_traffic()
+        traffic = self._own_traffic()
         if traffic.completion is None:
             traffic.completion = anyio.Event()
         return traffic.completion
 
-    async def run_release(self) -> None:
+    async def _run_release(self) -> None:
         """Run the release handler here and now; the caller sees to the shield it may need."""
-        self.own_traffic().closing = True
+        self._own_traffic().closing = True
         if sinks:
             emit("release", self.entry.path)
         try:
             await run(self, "release")
         finally:
-            self.released()
+            self._released()
 
-    def release_now(self) -> None:
+    def _release_now(self) -> None:
         """Run a release handler that waits for nothing, or none if there is none."""
         if sinks:
             emit("release", self.entry.path)
         try:
             if self.entry.ops.release is not None:
-                self.run_release_now()
+                self._run_release_now()
         finally:
-            self.released()
+            self._released()
 
-    def run_release_now(self) -> None:
+    def _run_release_now(self) -> None:
         """Call a release handler that waits for nothing, be it a coroutine function or not."""
         ops = self.entry.ops
         if sinks:
             emit("enter", self.entry.path, "release")
         try:
             result = cast("ReleaseHandler", ops.release)(self)
-            if "release" in ops.awaited:
+            if "release" in ops._awaited:
                 run_to_end(cast("Coroutine[Any, Any, object]", result))
         finally:
             if sinks:
                 emit("leave", self.entry.path, "release")
 
-    def released(self) -> None:
+    def _released(self) -> None:
         """Unlink the record, which comes after the handler; then wake who waits for that."""
-        entry, traffic = self.entry, self.traffic
-        entry.take_file(self)
+        entry, traffic = self.entry, self._traffic
+        entry._take_file(self)
         if traffic is None or traffic.descriptors:
-            entry.add_holder()
+            entry._add_holder()
         if traffic is not None and traffic.completion is not None:
             traffic.completion.set()
 
@@ -489,7 +489,7 @@ class ClosedFile(File):
     def __repr__(self) -> str:
         return "<closed>"
 
-    def refuse(self, call: str) -> OSError:
+    def _refuse(self, call: str) -> OSError:
         """Make the error of a call on a closed file."""
         return bad_file(call)
 

@@ -88,24 +88,24 @@ class ProcOps:
     release: ReleaseHandler | None = None
     permanent: bool = False
 
-    reader: Any = field(init=False, repr=False)
+    _reader: Any = field(init=False, repr=False)
     """What serves a read: *read_iter* if there is one, else *read*."""
-    reader_name: str = field(init=False, repr=False)
-    writer: Any = field(init=False, repr=False)
+    _reader_name: str = field(init=False, repr=False)
+    _writer: Any = field(init=False, repr=False)
     """What serves a write: *write*. Untyped like *reader*: which kind it is, was chosen."""
-    awaited: frozenset[str] = field(init=False, repr=False)
+    _awaited: frozenset[str] = field(init=False, repr=False)
     """Which of the handlers are coroutine functions."""
-    release_suspends: bool = field(init=False, repr=False)
+    _release_suspends: bool = field(init=False, repr=False)
     """Whether the release handler might wait for something, and so needs a shield."""
-    open_awaited: bool = field(init=False, repr=False)
-    release_awaited: bool = field(init=False, repr=False)
-    quick_to_read: bool = field(init=False, repr=False)
+    _open_awaited: bool = field(init=False, repr=False)
+    _release_awaited: bool = field(init=False, repr=False)
+    _quick_to_read: bool = field(init=False, repr=False)
     """Whether those of open, reader and release that there are, can be awaited one by one."""
-    seq: Any = field(default=None, init=False, repr=False)
+    _seq: Any = field(default=None, init=False, repr=False)
     """The records behind a seq file (the kernel keeps them in a union with proc_ops)."""
-    handles: dict[Any, Any] = field(default_factory=dict[Any, Any], init=False, repr=False)
+    _handles: dict[Any, Any] = field(default_factory=dict[Any, Any], init=False, repr=False)
     """The classes of its open files, made when first needed: see _descriptor.handle_class."""
-    quick_handles: dict[int, Any] = field(default_factory=dict[int, Any], init=False, repr=False)
+    _quick_handles: dict[int, Any] = field(default_factory=dict[int, Any], init=False, repr=False)
     """Those among them that ProcFS.open() needs not think about, by the flags of the open."""
 
     def __post_init__(self) -> None:
@@ -117,16 +117,16 @@ class ProcOps:
         awaited = frozenset(op for op, handler in given.items() if is_async(handler))
         suspends = "release" in awaited and may_suspend(self.release)
         reader_name = "read" if self.read_iter is None else "read_iter"
-        object.__setattr__(self, "reader_name", reader_name)
-        object.__setattr__(self, "reader", getattr(self, reader_name))
-        object.__setattr__(self, "writer", self.write)
-        object.__setattr__(self, "awaited", awaited)
-        object.__setattr__(self, "release_suspends", suspends)
-        object.__setattr__(self, "open_awaited", "open" in awaited)
-        object.__setattr__(self, "release_awaited", "release" in awaited)
+        object.__setattr__(self, "_reader_name", reader_name)
+        object.__setattr__(self, "_reader", getattr(self, reader_name))
+        object.__setattr__(self, "_writer", self.write)
+        object.__setattr__(self, "_awaited", awaited)
+        object.__setattr__(self, "_release_suspends", suspends)
+        object.__setattr__(self, "_open_awaited", "open" in awaited)
+        object.__setattr__(self, "_release_awaited", "release" in awaited)
         there = {"open", reader_name, "release"} & given.keys()
         quick = reader_name in there and there <= awaited and not suspends
-        object.__setattr__(self, "quick_to_read", quick)
+        object.__setattr__(self, "_quick_to_read", quick)
 
     @classmethod
     def of(cls, handlers: object, *, permanent: bool = False) -> Self:

@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 class Owner(Protocol):
     """Who wants to know what its code registers: a module."""
 
-    def add(self, entry: ProcDirEntry) -> None:
+    def _add(self, entry: ProcDirEntry) -> None:
         """Note an entry that was registered."""
         ...
 
     @property
-    def going(self) -> bool:
+    def _going(self) -> bool:
         """Whether it is on its way out: what it waits for then must not fail."""
         ...
 
@@ -39,11 +39,11 @@ current_owner: Final[ContextVar[Owner | None]] = ContextVar("current_owner", def
 def find_owner(tree: Tree) -> Owner | None:
     """Tell whose code registers something in a tree."""
     # Nothing is noted while handlers run, so nothing is paid for it: their frames tell.
-    entry = None if tree.owners is None else running_handler()
+    entry = None if tree._owners is None else running_handler()
     return current_owner.get() if entry is None else owner_of(entry)
 
 
 def owner_of(entry: ProcDirEntry) -> Owner | None:
     """Tell whose an entry is, and so whose code its handlers are."""
-    owners = entry.tree.owners
+    owners = entry._tree._owners
     return None if owners is None else owners.owner_of(entry)

@@ -44,15 +44,15 @@ def poison(ops: ProcOps, log: Log, module: str) -> None:
 
     def trap(op: str) -> Callable[..., object]:
         def use_after_free(file: Any, *_: object) -> object:
-            raise log.use_after_free(module, file.entry.path, op)
+            raise log._use_after_free(module, file.entry.path, op)
 
         return use_after_free
 
     for op in PARAMETERS:
         if getattr(ops, op) is not None:
             object.__setattr__(ops, op, trap(op))
-    object.__setattr__(ops, "reader", getattr(ops, ops.reader_name))
-    object.__setattr__(ops, "writer", ops.write)
-    object.__setattr__(ops, "awaited", frozenset[str]())
-    object.__setattr__(ops, "release_suspends", False)
-    ops.handles.clear()
+    object.__setattr__(ops, "_reader", getattr(ops, ops._reader_name))
+    object.__setattr__(ops, "_writer", ops.write)
+    object.__setattr__(ops, "_awaited", frozenset[str]())
+    object.__setattr__(ops, "_release_suspends", False)
+    ops._handles.clear()

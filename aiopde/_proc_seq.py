@@ -28,14 +28,14 @@ def single_table(show: ShowAllHandler | TextHandler) -> ProcOps:
 
 
 def _table(seq: SeqOps, opener: Callable[[File], None]) -> ProcOps:
-    table = ProcOps(open=opener, read_iter=seq_read, lseek=seq_lseek, release=seq.release)
-    object.__setattr__(table, "seq", seq)
+    table = ProcOps(open=opener, read_iter=seq_read, lseek=seq_lseek, release=seq._release)
+    object.__setattr__(table, "_seq", seq)
     return table
 
 
 def _seq_open(file: File) -> None:
-    seq_open(file, file.entry.ops.seq)
+    seq_open(file, file.entry.ops._seq)
 
 
 def _single_open(file: File) -> None:
-    seq_open(file, file.entry.ops.seq).private = file.data
+    seq_open(file, file.entry.ops._seq).private = file.data

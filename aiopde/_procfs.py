@@ -84,13 +84,13 @@ class ProcFS(VFS):
         check_seconds("grace", grace)
         check_seconds("hung_task_timeout", hung_task_timeout)
         self.root: ProcRoot = ProcRoot(mountpoint, self, fast_acquire=fast_acquire)
-        self.inodes: InodeNumbers = InodeNumbers()
+        self._inodes: InodeNumbers = InodeNumbers()
         # The Kernel whose tree it is, if it is one's.
-        self.owners: Owners | None = None
-        self.checkpoint: Checkpoint = checkpoint
+        self._owners: Owners | None = None
+        self._checkpoint: Checkpoint = checkpoint
         self._reaper = Reaper(grace=grace, hung_task_timeout=hung_task_timeout)
         self._loop: EventLoopToken | None = None
-        self.thread: int | None = None
+        self._thread: int | None = None
         # Removed entries that something was created below afterwards.
         self._orphaned: list[ProcDirEntry] = []
 
@@ -102,13 +102,13 @@ class ProcFS(VFS):
 
     async def __aenter__(self) -> Self:
         if self._reaper.tasks is not None or self.root.removing:
-            what = "ProcFS" if self.owners is None else "Kernel"
+            what = "ProcFS" if self._owners is None else "Kernel"
             msg = f"a {what} can be entered once: make another one"
             raise RuntimeError(msg)
-        self._loop, self.thread = current_token(), get_ident()
+        self._loop, self._thread = current_token(), get_ident()
         # What anyio's own asks for anew each time, which takes half a microsecond.
-        self.checkpoint = self._loop.backend_class.checkpoint
-        await self._reaper.start(self.checkpoint)
+        self._checkpoint = self._loop.backend_class.checkpoint
+        await self._reaper.start(self._checkpoint)
         return self
 
     async def __aexit__(
@@ -117,10 +117,10 @@ class ProcFS(VFS):
         exc: BaseException | None,
         tb: TracebackType | None,
     ) -> None:
-        self.refuse_to_leave()
+        self._refuse_to_leave()
         await self._reaper.stop(self._begin_all(), exc)
 
-    def refuse_to_leave(self) -> None:
+    def _refuse_to_leave(self) -> None:
         """Refuse to end what has not begun, or has ended."""
         if self._reaper.tasks is None or self.root.removing:
             msg = f"{self!r} is left once, after it was entered: use 'async with'"
@@ -129,7 +129,7 @@ class ProcFS(VFS):
     def _begin_all(self) -> list[Removal]:
         removals = [self._reaper.begin(self.root, subtree(self.root))]
         for gone in self._orphaned:
-            removals += [self._reaper.begin(child, subtree(child)) for child in gone.children]
+            removals += [self._reaper.begin(child, subtree(child)) for child in gone._children]
         return removals
 
     # -- registration ---------------------------------------------------------------------------
@@ -313,7 +313,7 @@ class ProcFS(VFS):
         kind: type[ProcDirEntry] = ProcDirEntry,
     ) -> ProcDirEntry:
         # Nor has a tree a thread that was not entered.
-        if self.thread != get_ident() or self.root._in_use < 0:
+        if self._thread != get_ident() or self.root._in_use < 0:
             raise self._closed()
         parent, leaf = place(self.root, name, parent)
         if ops.permanent and removal_around(parent) is not None:
@@ -325,20 +325,20 @@ class ProcFS(VFS):
             check_bool("fast_acquire", fast_acquire)
         entry = kind()
         entry._prepare(leaf, mode, parent, ops, data, fast_acquire)
-        entry._block, entry._offset = self.inodes.take_parts()
+        entry._block, entry._offset = self._inodes.take_parts()
         if parent._rare.removal is GONE:
             self._orphaned.append(parent)
         # Last, and whole: from here on it can be called.
-        parent.add_child(entry)
-        owner = current_owner.get() if self.owners is None else find_owner(self)
+        parent._add_child(entry)
+        owner = current_owner.get() if self._owners is None else find_owner(self)
         if owner is not None:
-            owner.add(entry)
+            owner._add(entry)
         return entry
 
     def _closed(self) -> RuntimeError:
         """Make the error of a registration where or when there can be none."""
         if not self.root.removing:
-            check_thread(self, self.thread)
+            check_thread(self, self._thread)
         msg = f"{self!r} takes no entries: register inside 'async with ProcFS() as proc:'"
         return RuntimeError(msg)
 
@@ -361,9 +361,9 @@ class ProcFS(VFS):
         Linux: ``remove_proc_entry``.
         """
         entry = self._find(name, parent)
-        if entry.linked and len(entry.children):
+        if entry._linked and len(entry._children):
             raise error(ENOTEMPTY, entry.path, "remove_subtree() removes all that is in it too")
-        await self.remove_entry(entry, grace)
+        await self._remove_entry(entry, grace)
 
     async def remove_subtree(
         self, name: str, *, parent: ProcDirEntry | None = None, grace: float | None = None
@@ -380,17 +380,17 @@ class ProcFS(VFS):
 
         Linux: ``remove_proc_subtree``.
         """
-        await self.remove_entry(self._find(name, parent), grace)
+        await self._remove_entry(self._find(name, parent), grace)
 
     def _find(self, name: Any, parent: ProcDirEntry | None) -> ProcDirEntry:
         """Find what to remove; also what somebody else is removing, so that one can join."""
-        if parent is not None and getattr(parent, "tree", None) is not self:
+        if parent is not None and getattr(parent, "_tree", None) is not self:
             raise foreign(parent)
         if isinstance(name, ProcDirEntry):
             msg = f"a name is a str, not {name!r:.60}: an entry has a remove() of its own"
             raise TypeError(msg)
         parent, leaf = locate(self.root, name, parent)
-        entry = parent.children.get(leaf)
+        entry = parent._children.get(leaf)
         if entry is not None:
             return entry
         going = self._reaper.find(parent, leaf)
@@ -398,18 +398,18 @@ class ProcFS(VFS):
             raise error(ENOENT, f"{parent.path}/{leaf}", "there is no such entry to remove")
         return going
 
-    async def remove_entry(self, entry: ProcDirEntry, grace: float | None) -> None:
+    async def _remove_entry(self, entry: ProcDirEntry, grace: float | None) -> None:
         """Remove an entry and all below it, or join whoever does."""
         check_seconds("grace", grace)
-        check_thread(self, self.thread)
+        check_thread(self, self._thread)
         self._refuse_root(entry)
         if entry._removal is GONE:
             if not entry.fast_acquire:
-                await self.checkpoint()
+                await self._checkpoint()
             self._reaper.report_late(entry)
             return
         refuse_self_removal(entry)
-        if entry.unclaimed:
+        if entry._unclaimed:
             removal = self._reaper.begin(entry, removable(entry))
             await self._reaper.complete(removal, grace)
         else:
@@ -417,10 +417,10 @@ class ProcFS(VFS):
             await self._reaper.watch(removal, grace).wait(removal.event(entry))
         self._reaper.report(removal, entry)
 
-    def remove_soon(self, entry: ProcDirEntry) -> bool:
+    def _remove_soon(self, entry: ProcDirEntry) -> bool:
         """Begin to remove an entry and all below it; the task group does the rest."""
         self._refuse_root(entry)
-        if not entry.unclaimed:
+        if not entry._unclaimed:
             return False
         self._refuse_elsewhere()
         self._reaper.hand_over(self._reaper.begin(entry, removable(entry)))

@@ -18,7 +18,7 @@ class Rare:
     What most entries have not: children, a removal, somebody who waits.
 
     An entry that has nothing of it shares one of these with all others like it, and gets its own
-    when it comes to need one (see :meth:`ProcDirEntry.own`): a million entries pay for one word.
+    when it comes to need one (see :meth:`ProcDirEntry._own`): a million entries pay for one word.
     """
 
     __slots__ = ("children", "completion", "holders", "removal", "shared", "subdirs", "watchers")

@@ -42,21 +42,21 @@ async def read(self: ProcFile, size: int = MAX_RW_COUNT) -> bytes:
     file = self._file
     try:
         if file._in_use or not 0 <= size <= 0x7FFFF000:
-            size = await file.take_position("read", size)
+            size = await file._take_position("read", size)
         else:
             file._in_use = 1
-    except TypeError:  # of a size that is no number, here or in take_position()
+    except TypeError:  # of a size that is no number, here or in _take_position()
         raise no_size("read", size) from None
     try:
-        data: bytes = await file.entry.ops.reader(file, size, file.pos)
+        data: bytes = await file.entry.ops._reader(file, size, file.pos)
         if type(data) is not bytes or (count := len(data)) > size:
             raise nonsense(file, "read", data, f"0 to {size} bytes")
         file.pos += count
     finally:
         if file._in_use == 1:
             file._in_use = 0
-        elif file.leave_position():
-            await file.release_late()
+        elif file._leave_position():
+            await file._release_late()
     return data
 
 
@@ -64,11 +64,11 @@ async def read(self: ProcFile, size: int = MAX_RW_COUNT) -> bytes:
 async def read_run(self: ProcFile, size: int = MAX_RW_COUNT) -> bytes:
     """Run any handler, in the way that has tracepoints too."""
     file = self._file
-    size = await file.take_position("read", size)
+    size = await file._take_position("read", size)
     try:
         return await read_at_position(file, size)
     finally:
-        await file.leave_position_and_release()
+        await file._leave_position_and_release()
 
 
 # Nothing can run beside a plain function, so it needs to be let in, but not to be counted.
@@ -81,7 +81,7 @@ async def read_plain(self: ProcFile, size: int = MAX_RW_COUNT) -> bytes:
     except TypeError:
         check_size("read", size)
         raise  # it is the handler's
-    data: bytes = file.entry.ops.reader(file, size, file.pos)
+    data: bytes = file.entry.ops._reader(file, size, file.pos)
     if type(data) is not bytes or (count := len(data)) > size:
         raise nonsense(file, "read", data, f"0 to {size} bytes")
     file.pos += count
@@ -90,7 +90,7 @@ async def read_plain(self: ProcFile, size: int = MAX_RW_COUNT) -> bytes:
 
 async def read_absent(self: ProcFile, size: int = MAX_RW_COUNT) -> bytes:
     """Refuse: there is no such handler."""
-    raise self._file.refuse_absent("read", EIO)
+    raise self._file._refuse_absent("read", EIO)
 
 
 async def read_bad(self: ProcFile, size: int = MAX_RW_COUNT) -> bytes:
@@ -104,19 +104,19 @@ async def write(self: ProcFile, data: bytes) -> int:
         data = as_bytes(data)
     file = self._file
     if file._in_use:
-        await file.take_position("write")
+        await file._take_position("write")
     else:
         file._in_use = 1
     try:
-        taken: int = await file.entry.ops.writer(file, data, file.pos)
+        taken: int = await file.entry.ops._writer(file, data, file.pos)
         if type(taken) is not int or not 0 <= taken <= len(data):
             raise nonsense(file, "write", taken, f"how many bytes it took, 0 to {len(data)}")
         file.pos += taken
     finally:
         if file._in_use == 1:
             file._in_use = 0
-        elif file.leave_position():
-            await file.release_late()
+        elif file._leave_position():
+            await file._release_late()
     return taken
 
 
@@ -124,11 +124,11 @@ async def write_run(self: ProcFile, data: bytes) -> int:
     """Run any handler, in the way that has tracepoints too."""
     data = as_bytes(data)
     file = self._file
-    await file.take_position("write")
+    await file._take_position("write")
     try:
         return await write_at_position(file, data)
     finally:
-        await file.leave_position_and_release()
+        await file._leave_position_and_release()
 
 
 async def write_plain(self: ProcFile, data: bytes) -> int:
@@ -138,7 +138,7 @@ async def write_plain(self: ProcFile, data: bytes) -> int:
     file = self._file
     if file._in_use:
         return await write_run(self, data)
-    taken: int = file.entry.ops.writer(file, data, file.pos)
+    taken: int = file.entry.ops._writer(file, data, file.pos)
     if type(taken) is not int or not 0 <= taken <= len(data):
         raise nonsense(file, "write", taken, f"how many bytes it took, 0 to {len(data)}")
     file.pos += taken
@@ -147,7 +147,7 @@ async def write_plain(self: ProcFile, data: bytes) -> int:
 
 async def write_absent(self: ProcFile, data: bytes) -> int:
     """Refuse: there is no such handler."""
-    raise self._file.refuse_absent("write", EIO)
+    raise self._file._refuse_absent("write", EIO)
 
 
 async def write_bad(self: ProcFile, data: bytes) -> int:
@@ -165,9 +165,9 @@ async def pread(self: ProcFile, size: int, offset: int) -> bytes:
         raise self._error(EINVAL, f"pread({size}, {offset}): both must be >= 0")
     file = _for_reading(self, "pread")
     if file.removing:
-        raise file.refuse("pread")
+        raise file._refuse("pread")
     size = min(size, MAX_RW_COUNT)
-    data = await file.call(file.entry.ops.reader_name, size, offset)
+    data = await file._call(file.entry.ops._reader_name, size, offset)
     return checked_bytes(file, data, size)
 
 
@@ -182,14 +182,14 @@ async def readv(self: ProcFile, sizes: Iterable[int]) -> list[bytes]:
     file = _for_reading(self, "readv")
     if not any(sizes):
         return [b""] * len(sizes)
-    await file.take_position("readv", min(sizes))
+    await file._take_position("readv", min(sizes))
     try:
         if file.entry.ops.read_iter is not None:
             size = min(sum(sizes), MAX_RW_COUNT)
             return _split(await read_at_position(file, size), sizes)
         return await _read_each(file, sizes)
     finally:
-        await file.leave_position_and_release()
+        await file._leave_position_and_release()
 
 
 async def pwrite(self: ProcFile, data: bytes, offset: int) -> int:
@@ -202,8 +202,8 @@ async def pwrite(self: ProcFile, data: bytes, offset: int) -> int:
         raise self._error(EINVAL, f"pwrite(..., {offset}): the offset must be >= 0")
     file = _for_pwrite(self, "pwrite")
     if file.removing:
-        raise file.refuse("pwrite")
-    return checked_count(file, await file.call("write", data, offset), len(data))
+        raise file._refuse("pwrite")
+    return checked_count(file, await file._call("write", data, offset), len(data))
 
 
 async def lseek(self: ProcFile, offset: int, whence: int = os.SEEK_SET) -> int:
@@ -215,14 +215,14 @@ async def lseek(self: ProcFile, offset: int, whence: int = os.SEEK_SET) -> int:
         raise self._error(EINVAL, f"no such whence: {whence}")
     if file.entry.ops.lseek is None:
         raise self._error(ESPIPE, "the file has no lseek handler")
-    await file.take_position("lseek")
+    await file._take_position("lseek")
     try:
         pos = await run(file, "lseek", offset, whence)
         if type(pos) is not int or pos < 0:
             raise nonsense(file, "lseek", pos, "the new position, >= 0")
         file.pos = pos
     finally:
-        await file.leave_position_and_release()
+        await file._leave_position_and_release()
     return pos
 
 
@@ -230,19 +230,19 @@ def _for_reading(self: ProcFile, call: str) -> File:
     file = self._live(call)
     if not readable(file.flags):
         raise bad_file(call)
-    if file.entry.ops.reader is None:
-        raise file.refuse_absent(call, EIO)
+    if file.entry.ops._reader is None:
+        raise file._refuse_absent(call, EIO)
     return file
 
 
 def _for_pwrite(self: ProcFile, call: str) -> File:
     file = self._live(call)
-    if file.entry.ops.seq is not None:
+    if file.entry.ops._seq is not None:
         raise self._error(ESPIPE, "a seq file is written at its position only")
     if not writable(file.flags):
         raise bad_file(call)
     if file.entry.ops.write is None:
-        raise file.refuse_absent(call, EIO)
+        raise file._refuse_absent(call, EIO)
     return file
 
 

@@ -165,7 +165,7 @@ class Reaper:
             owner = current_owner.get()
             # An exit must come to its end, or what it goes on to free is not freed. The grace is
             # that of who waits for the unload.
-            grace = None if owner is not None and owner.going else self.grace
+            grace = None if owner is not None and owner._going else self.grace
         return Watch(removal, grace=grace, hung_task_timeout=self.hung_task_timeout)
 
     def hand_over(self, removal: Removal) -> None:

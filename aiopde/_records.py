@@ -69,7 +69,7 @@ def records(function: Callable[[], AsyncIterator[str | bytes]]) -> SeqOps:
         m.write(item)
 
     ops = SeqOps(start=start, next=step, stop=stop, show=show)
-    object.__setattr__(ops, "release", records_release)
+    object.__setattr__(ops, "_release", records_release)
     return ops
 
 

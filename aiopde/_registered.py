@@ -60,19 +60,19 @@ class Registered:
 
     def hide(self) -> None:
         """Take their names out of the tree; what is open goes on. Not a checkpoint."""
-        self._hidden = [entry for entry in self.roots() if entry.linked]
+        self._hidden = [entry for entry in self.roots() if entry._linked]
         for entry in self._hidden:
-            entry.unlink()
+            entry._unlink()
 
     def show(self) -> list[ProcDirEntry]:
         """Put the names back; return what had to go for it."""
         displaced: list[ProcDirEntry] = []
         for entry in self._hidden:
-            other = entry.parent.children.get(entry.name)
+            other = entry.parent._children.get(entry.name)
             if other is not None:
-                other.unlink()
+                other._unlink()
                 displaced.append(other)
-            entry.parent.add_child(entry)
+            entry.parent._add_child(entry)
         self._hidden = []
         return displaced
 
@@ -93,7 +93,7 @@ class Registered:
         seen: set[ProcDirEntry] = set()
         while found := [entry for entry in self._entries if entry not in seen]:
             seen.update(found)
-            forgotten += [entry for entry in found if entry.linked and not entry.removing]
+            forgotten += [entry for entry in found if entry._linked and not entry.removing]
             for entry in found:
                 try:
                     await _sweep_away(entry)
@@ -104,11 +104,11 @@ class Registered:
 
 async def _sweep_away(entry: ProcDirEntry) -> None:
     # Unlinked but not being removed is what a character device is when it was deleted.
-    if entry.linked or entry._removal is not None:
+    if entry._linked or entry._removal is not None:
         await entry.remove(grace=math.inf)
 
 
 def take_back(entry: ProcDirEntry) -> None:
     """Undo a registration that nobody can have seen yet."""
-    entry.unlink()
-    entry.tree.inodes.give_back(entry.ino)
+    entry._unlink()
+    entry._tree._inodes.give_back(entry.ino)

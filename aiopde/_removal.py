@@ -74,13 +74,13 @@ class Removal:
         around = removal_around(root)
         if around is not None:
             around._others.append(self)
-        if root.parent is not root and root.linked:
-            root.unlink()
-        # What an entry has of what is rare when it has nothing else; see ProcDirEntry.own().
+        if root.parent is not root and root._linked:
+            root._unlink()
+        # What an entry has of what is rare when it has nothing else; see ProcDirEntry._own().
         self._plain = plain = Rare(self, shared=True)
         usual = None if sinks else PLAIN
         for entry in entries:
-            if entry._rare is usual and entry._in_use == 0 and entry.newest is None:
+            if entry._rare is usual and entry._in_use == 0 and entry._newest is None:
                 # kill() in place, for the many that nobody uses: a tenth of what it costs.
                 entry._in_use = BIAS
                 entry._rare = plain
@@ -126,7 +126,7 @@ class Removal:
             entry = self._current
             if entry._rare.children is not None:
                 self._sweep(entry)
-                child = entry.children.first()
+                child = entry._children.first()
                 if child is not None:
                     self._descend(child)
                     continue
@@ -162,10 +162,10 @@ class Removal:
                 swept.append(child)
         for child in swept:
             child._rare = FREED
-        directory.tree.inodes.give_back_all([child._block + child._offset for child in swept])
+        directory._tree._inodes.give_back_all([child._block + child._offset for child in swept])
 
     def _descend(self, child: ProcDirEntry) -> None:
-        child.unlink()
+        child._unlink()
         if child._removal is not self:  # it was created meanwhile
             child.kill()
             child._removal = self
@@ -174,7 +174,7 @@ class Removal:
     def _ascend(self) -> None:
         entry = self._current
         self._current = entry.parent
-        entry.gone()
+        entry._gone()
         if self._events and entry in self._events:
             self._events.pop(entry).set()
 
@@ -187,14 +187,14 @@ class Removal:
         if sinks and self._drained is not entry:
             self._drained = entry
             emit("drained", entry.path)
-        if entry.newest is not None and not entry.ops.release_suspends and not sinks:
+        if entry._newest is not None and not entry.ops._release_suspends and not sinks:
             if entry.ops.release is None:
                 _forget_files(entry)
             else:
                 run_to_end(self._release_all(entry))
         # Each time the newest that is there: closers take files out meanwhile.
-        while entry.newest is not None:
-            obstacle = self._close(entry.newest)
+        while entry._newest is not None:
+            obstacle = self._close(entry._newest)
             if obstacle is not None:
                 return obstacle
         return None
@@ -202,8 +202,8 @@ class Removal:
     async def _release_all(self, entry: ProcDirEntry) -> None:
         """Release each file in turn, where that waits for nothing: release_now(), in place."""
         release: Any = entry.ops.release
-        awaited, held = entry.ops.release_awaited, 0
-        file = entry.newest
+        awaited, held = entry.ops._release_awaited, 0
+        file = entry._newest
         try:
             while file is not None:
                 try:
@@ -216,21 +216,21 @@ class Removal:
                 finally:
                     # It is open: what is closed with a call inside is released by that call.
                     held += 1
-                    # take_file() in place
-                    entry.newest = older = file._older
+                    # _take_file() in place
+                    entry._newest = older = file._older
                     if older is not None:
                         older._newer = file._older = None
                     file = older
         finally:
-            entry.own().holders += held
+            entry._own().holders += held
 
     def _close(self, file: File) -> anyio.Event | File | None:
-        if file.closing:
-            return file.completion()
-        if file.entry.ops.release_suspends:
+        if file._closing:
+            return file._completion()
+        if file.entry.ops._release_suspends:
             return file
         try:
-            file.release_now()
+            file._release_now()
         except Exception as exc:  # it stops no other release; see check()
             self._failures.append((file.entry, exc))
         return None
@@ -248,7 +248,7 @@ class Removal:
 
     async def _release(self, file: File) -> None:
         try:
-            await file.run_release()
+            await file._run_release()
         except Exception as exc:  # it stops no other release; see check()
             self._failures.append((file.entry, exc))
 
@@ -284,14 +284,14 @@ class Removal:
 
 def _forget_files(entry: ProcDirEntry) -> None:
     """Do what is left of the release of each file, where there is no handler."""
-    held, file = 0, entry.newest
-    entry.newest = None
+    held, file = 0, entry._newest
+    entry._newest = None
     while file is not None:
         held += 1
         older = file._older
         file._newer = file._older = None
         file = older
-    entry.own().holders += held
+    entry._own().holders += held
 
 
 def is_below(entry: ProcDirEntry, root: ProcDirEntry) -> bool:

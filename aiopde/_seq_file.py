@@ -89,11 +89,11 @@ class SeqOps:
     stop: StopHandler
     show: ShowHandler
 
-    calls: _Calls = field(init=False, repr=False)
+    _calls: _Calls = field(init=False, repr=False)
     """The same handlers, each of them a coroutine function."""
-    release: Callable[[SeqOwner], object] = field(init=False, repr=False)
+    _release: Callable[[SeqOwner], object] = field(init=False, repr=False)
     """What gives back what reading such a file has acquired: the release handler to use."""
-    warned: bool = field(default=False, init=False, repr=False)
+    _warned: bool = field(default=False, init=False, repr=False)
     """Whether the warning about a *next* that stays where it is was given."""
 
     def __post_init__(self) -> None:
@@ -101,14 +101,14 @@ class SeqOps:
             coroutine_function("SeqOps", name, getattr(self, name), parameters)
             for name, parameters in PARAMETERS.items()
         ]
-        object.__setattr__(self, "calls", _Calls(*calls))
-        object.__setattr__(self, "release", seq_release)
+        object.__setattr__(self, "_calls", _Calls(*calls))
+        object.__setattr__(self, "_release", seq_release)
 
-    def warn_stuck(self) -> None:
+    def _warn_stuck(self) -> None:
         """Say once that *next* did not move the position. Not a checkpoint."""
-        if self.warned:
+        if self._warned:
             return
-        object.__setattr__(self, "warned", True)
+        object.__setattr__(self, "_warned", True)
         name = name_of(self.next)
         text = f"buggy next= handler {name} did not change the position: return (item, pos + 1)"
         warnings.warn(text, RuntimeWarning, stacklevel=2)

@@ -186,7 +186,7 @@ class _SeqReader(SeqFile):
         """Run *body* between start and stop. True: something did not fit, but now it might."""
         self._size = self._size or PAGE_SIZE
         try:
-            self._item = await self._ops.calls.start(self, self.index)
+            self._item = await self._ops._calls.start(self, self.index)
             error = await body(amount)
         except OSError as exc:
             error = exc
@@ -207,7 +207,7 @@ class _SeqReader(SeqFile):
         """Call stop; what it raises adds to *error*, if there is one, and does not replace it."""
         item, self._item = self._item, None
         try:
-            await self._ops.calls.stop(self, item)
+            await self._ops._calls.stop(self, item)
         except Exception as late:
             if error is None:
                 raise
@@ -217,7 +217,7 @@ class _SeqReader(SeqFile):
         """Show records until *offset* bytes have gone by; keep what of the last one has not."""
         passed, error = 0, None
         while self._item is not None:
-            result = await self._ops.calls.show(self, self._item)
+            result = await self._ops._calls.show(self, self._item)
             if result is not None and self._is_skip(result):
                 self._drop()
             if self._overflowed:
@@ -238,7 +238,7 @@ class _SeqReader(SeqFile):
         """Show records up to the first that is not empty, then those that come with it."""
         error = None
         while self._item is not None:
-            result = await self._ops.calls.show(self, self._item)
+            result = await self._ops._calls.show(self, self._item)
             if result is not None and self._is_skip(result):
                 self._drop()
             if self._overflowed:
@@ -253,12 +253,12 @@ class _SeqReader(SeqFile):
 
     async def _append(self, room: int) -> None:
         """Add whole records until *room* bytes are there, or one fails: the next read tries it."""
-        calls = self._ops.calls
+        calls = self._ops._calls
         while True:
             length, index = len(self._buffer), self.index
             await self._advance()  # an error just ends the batch
             if self.index == index:
-                self._ops.warn_stuck()
+                self._ops._warn_stuck()
                 self.index += 1
             if self._item is None or len(self._buffer) >= room:
                 return
@@ -284,7 +284,7 @@ class _SeqReader(SeqFile):
         """Call next. One that fails counts as having moved, as it must in Linux."""
         item, self._item = self._item, None
         try:
-            result = await self._ops.calls.next(self, item, self.index)
+            result = await self._ops._calls.next(self, item, self.index)
         except OSError as error:
             self.index += 1
             return error

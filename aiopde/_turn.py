@@ -31,8 +31,8 @@ class Turn:
 
     def __enter__(self) -> Self:
         if self._other is not None:
-            self._other.entries.hide()
-        self._displaced = self._mine.entries.show()
+            self._other._entries.hide()
+        self._displaced = self._mine._entries.show()
         return self
 
     def __exit__(
@@ -41,11 +41,11 @@ class Turn:
         exc: BaseException | None,
         tb: TracebackType | None,
     ) -> None:
-        self._mine.entries.hide()
+        self._mine._entries.hide()
         for entry in self._displaced:
-            entry.parent.add_child(entry)
+            entry.parent._add_child(entry)
         if self._other is not None:
-            self._other.entries.show()
+            self._other._entries.show()
 
 
 def switch(old: Module, new: Module) -> list[ProcDirEntry]:
@@ -55,15 +55,15 @@ def switch(old: Module, new: Module) -> list[ProcDirEntry]:
     Returns:
         What is in the way: entries that belong to neither. Nothing was changed then.
     """
-    old.entries.hide()
-    displaced = new.entries.show()
+    old._entries.hide()
+    displaced = new._entries.show()
     if displaced:
-        new.entries.hide()
+        new._entries.hide()
         for entry in displaced:
-            entry.parent.add_child(entry)
-        old.entries.show()
+            entry.parent._add_child(entry)
+        old._entries.show()
         return displaced
-    old.turn, new.turn = Turn(old, None), None
+    old._turn, new._turn = Turn(old, None), None
     return []
 
 
@@ -91,7 +91,7 @@ class Stepped(Generator[Any, Any, Any]):
         return self._step(self._coro.throw, *exc)
 
     def _step(self, step: Callable[..., Any], *args: Any) -> Any:
-        turn = self._module.turn
+        turn = self._module._turn
         if turn is None:
             return step(*args)
         with turn:

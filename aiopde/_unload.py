@@ -41,7 +41,7 @@ class UnloadWatch(Vigil):
 
     async def _wait(self, event: anyio.Event) -> None:
         del event
-        await self._module.join()
+        await self._module._join()
 
     def _refuse_cycle(self, event: anyio.Event) -> None:
         del event
@@ -56,22 +56,22 @@ class UnloadWatch(Vigil):
 
     def _report(self, waited: float) -> None:
         module = self._module
-        if not module.reported and not module.removals():  # those report themselves
-            module.reported = True
-            stands = list_of(module.standing())
+        if not module._reported and not module._removals():  # those report themselves
+            module._reported = True
+            stands = list_of(module._standing())
             logger.warning(
                 "unload of %s has waited for %.1f s, for %s", module.name, waited, stands
             )
 
     def _end_grace(self, event: anyio.Event, now: float) -> None:
         del event
-        removals, inside = self._module.removals(), self._module.holders()
+        removals, inside = self._module._removals(), self._module.holders()
         stubborn = [holder for holder in inside if not holder.killable]
         # Not only in what exit removes by now: it comes to the rest.
-        self._module.kill_calls()
+        self._module._kill_calls()
         # As long as it gets on, there may be others to kill, who came in meanwhile.
         if stubborn or removals == self._killed:
-            holders = stubborn or inside or self._module.standing()
+            holders = stubborn or inside or self._module._standing()
             raise RemovalTimeoutError(self._module.name, now - self._began, tuple(holders))
         self._killed = removals
         self._grace_at = now + _watch.UNWIND
@@ -79,11 +79,11 @@ class UnloadWatch(Vigil):
 
 def _awaited_module(frame: FrameType) -> set[int]:
     """Tell which task a frame waits for that waits for a module's end."""
-    if frame.f_code is not Module.join.__code__:
+    if frame.f_code is not Module._join.__code__:
         return set()
     return _exit_of(frame.f_locals["self"])
 
 
 def _exit_of(module: Module) -> set[int]:
     # Not the tasks in background: those are cancelled, and hold nothing up.
-    return {number for number, what in module.threads.items() if what == EXIT}
+    return {number for number, what in module._kthreads.items() if what == EXIT}

@@ -99,9 +99,9 @@ class Rundown(Unique):
             raise RuntimeError(msg)
         self._in_use -= 1
         if self._in_use < 0:
-            self.late_out()
+            self._late_out()
 
-    def late_out(self) -> None:
+    def _late_out(self) -> None:
         """Let the removal go on if the call that went out, after it had begun, was the last."""
         if self._in_use == BIAS and self._completion is not None:
             self._completion.set()

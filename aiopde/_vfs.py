@@ -45,9 +45,9 @@ class VFS:
 
     root: ProcRoot
     """What every path starts from."""
-    checkpoint: Checkpoint
+    _checkpoint: Checkpoint
     """What a call that need not wait begins with."""
-    thread: int | None
+    _thread: int | None
     """Where its event loop runs; None until it is entered."""
 
     # -- looking --------------------------------------------------------------------------------
@@ -111,8 +111,8 @@ class VFS:
         entry = self.lookup(path, cred=cred)
         if not entry.is_dir():
             raise error(ENOTDIR, entry.path)
-        entry.check(cred, MAY_READ)
-        return entry.children.names()
+        entry._check(cred, MAY_READ)
+        return entry._children.names()
 
     def stat(
         self,
@@ -190,7 +190,7 @@ class VFS:
         if how & ~(MAY_READ | MAY_WRITE | MAY_EXEC):
             raise error(EINVAL, path, f"how is F_OK, or any of R_OK, W_OK and X_OK, not {how}")
         entry = self.lookup(path, cred=cred, dir_fd=dir_fd)
-        entry.check(cred, how)
+        entry._check(cred, how)
         # The one thing that mode bits forbid the superuser (generic_permission).
         if how & MAY_EXEC and not entry.is_dir() and not entry.mode & 0o111:
             raise error(EACCES, entry.path, "nobody may execute it")
@@ -207,7 +207,7 @@ class VFS:
         entry = self.lookup(path, cred=cred)
         if entry.is_dir():
             raise error(EISDIR, entry.path)
-        entry.check(cred, MAY_WRITE)
+        entry._check(cred, MAY_WRITE)
         if size < 0:
             raise error(EINVAL, entry.path, f"the size must be >= 0, not {size}")
 
@@ -253,7 +253,7 @@ class VFS:
             return await self._open_slowly(path, flags, cred, dir_fd)
         ops: Any = entry.ops
         try:
-            file_class, cls = ops.quick_handles[flags]
+            file_class, cls = ops._quick_handles[flags]
         except KeyError:
             return await self._open_slowly(path, flags, cred, dir_fd)
         if cred is not ROOT or sinks:
@@ -266,25 +266,25 @@ class VFS:
             entry._in_use += 1
             try:
                 result = ops.open(file)
-                if ops.open_awaited:
+                if ops._open_awaited:
                     result = await result
                 if result is not None and result != 0:
                     raise nonsense(file, "open", result, "None")
-                file._older = newest = entry.newest
+                file._older = newest = entry._newest
                 if newest is not None:
                     newest._newer = file
-                entry.newest = file
+                entry._newest = file
             finally:
                 # unuse() in place; a file that comes too late is dead on arrival
                 entry._in_use = left = entry._in_use - 1
                 if left < 0:
-                    file.kill()
-                    entry.late_out()
+                    file._kill()
+                    entry._late_out()
         else:
-            file._older = newest = entry.newest
+            file._older = newest = entry._newest
             if newest is not None:
                 newest._newer = file
-            entry.newest = file
+            entry._newest = file
         handle: ProcFile = cls()
         handle._file = file
         return handle
@@ -311,12 +311,12 @@ class VFS:
 
     async def _arrive(self, path: str | ProcDirEntry, **how: Any) -> ProcDirEntry:
         """Make the checkpoint of a call, if it has one, and find what it is about after that."""
-        if self.thread != get_ident():
-            check_thread(self, self.thread)
+        if self._thread != get_ident():
+            check_thread(self, self._thread)
         # A name is not asked if it is an entry: that of an ABC takes long to answer.
         if type(path) is not str and isinstance(path, ProcDirEntry):
             if not path.fast_acquire:
-                await self.checkpoint()
+                await self._checkpoint()
             return path
         try:
             entry = self.lookup(path, **how)
@@ -326,7 +326,7 @@ class VFS:
         else:
             if entry.fast_acquire:
                 return entry
-        await self.checkpoint()
+        await self._checkpoint()
         return self.lookup(path, **how)
 
     async def read_bytes(
@@ -351,7 +351,7 @@ class VFS:
         if (
             entry is None
             or not entry._attributes.quick
-            or not entry.ops.quick_to_read
+            or not entry.ops._quick_to_read
             or entry._in_use < 0
             or cred is not ROOT
             or sinks
@@ -371,7 +371,7 @@ class VFS:
                     raise nonsense(file, op, result, "None")
             try:
                 op = "read"
-                reader = ops.reader
+                reader = ops._reader
                 data = await reader(file, 0x7FFFF000, 0)
                 if type(data) is not bytes:
                     checked_bytes(file, data, MAX_RW_COUNT)
@@ -391,7 +391,7 @@ class VFS:
         finally:
             entry._in_use = left = entry._in_use - 1
             if left < 0:
-                entry.late_out()
+                entry._late_out()
 
     async def read_text(
         self,

@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 class Watched(Protocol):
     """What wakes those who wait for something inside it when its removal begins: an entry."""
 
-    def watch(self, key: object) -> anyio.Event:
+    def _watch(self, key: object) -> anyio.Event:
         """Return an event that is set when removal begins."""
         ...
 
-    def unwatch(self, key: object) -> None:
+    def _unwatch(self, key: object) -> None:
         """Forget the event of *key*."""
         ...
 
@@ -59,11 +59,11 @@ class WaitQueue:
             event.set()
         self._waiters.clear()
 
-    def add(self, event: anyio.Event) -> None:
+    def _add(self, event: anyio.Event) -> None:
         """Have *event* set by the next :meth:`wake_up` (``prepare_to_wait``)."""
         self._waiters[event] = None
 
-    def remove(self, event: anyio.Event) -> None:
+    def _remove(self, event: anyio.Event) -> None:
         """Forget *event*, woken or not (``finish_wait``)."""
         self._waiters.pop(event, None)
 
@@ -83,7 +83,7 @@ class Wakeup:
         self._queues: list[WaitQueue] = []
 
     def __enter__(self) -> Self:
-        self.event: anyio.Event = self._entry.watch(self)
+        self.event: anyio.Event = self._entry._watch(self)
         return self
 
     def __exit__(
@@ -92,15 +92,15 @@ class Wakeup:
         exc: BaseException | None,
         tb: TracebackType | None,
     ) -> None:
-        self._entry.unwatch(self)
+        self._entry._unwatch(self)
         for queue in self._queues:
-            queue.remove(self.event)
+            queue._remove(self.event)
 
     def add(self, queue: WaitQueue) -> None:
         """Be woken by *queue* too."""
         check_queue(queue)
         self._queues.append(queue)
-        queue.add(self.event)
+        queue._add(self.event)
 
 
 def check_queue(queue: object) -> None:

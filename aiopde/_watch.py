@@ -62,7 +62,7 @@ def refuse_self_removal(entry: ProcDirEntry) -> None:
 
     Nothing was changed then. Linux hangs for ever.
     """
-    if entry._in_use == 0 and entry.newest is None and entry._rare.children is None:
+    if entry._in_use == 0 and entry._newest is None and entry._rare.children is None:
         return  # nobody is inside: to see that is a tenth of what the look at the stack takes
     for inside in own_sites():
         if is_below(inside, entry):
@@ -196,5 +196,5 @@ def kill_calls(removal: Removal, goal: ProcDirEntry | None = None) -> None:
 def cancel_calls(entry: ProcDirEntry) -> None:
     """Cancel the calls inside an entry, if they may be. Not a checkpoint."""
     if isinstance(entry, KillableEntry):
-        for scope in entry.scopes:
+        for scope in entry._scopes:
             scope.cancel()

@@ -195,7 +195,7 @@ def tree(proc: ProcFS) -> dict[str, Stat]:
     while todo:
         entry = todo.pop()
         found[entry.path] = entry.stat()
-        todo += entry.children
+        todo += entry._children
     return found
 
 
@@ -210,8 +210,8 @@ def unchanged(proc: ProcFS) -> Generator[None]:
 
 def next_number(proc: ProcFS) -> int:
     """The inode number the next entry would get."""
-    number = proc.inodes.take()
-    proc.inodes.give_back(number)
+    number = proc._inodes.take()
+    proc._inodes.give_back(number)
     return number
 
 

@@ -103,45 +103,45 @@ MUTANTS: Final = (
         "open: linked after leaving",
         "_open.py",
         "            await run_open(file)\n"
-        "            entry.add_file(file)\n"
+        "            entry._add_file(file)\n"
         "        finally:\n"
         "            entry.unuse()\n",
         "            await run_open(file)\n"
         "        finally:\n"
         "            entry.unuse()\n"
         "        await anyio.lowlevel.checkpoint()\n"
-        "        entry.add_file(file)\n",
+        "        entry._add_file(file)\n",
     ),
     Mutant(
         "open: linked even if it failed",
         "_open.py",
-        "            await run_open(file)\n            entry.add_file(file)\n        finally:\n",
-        "            await run_open(file)\n        finally:\n            entry.add_file(file)\n",
+        "            await run_open(file)\n            entry._add_file(file)\n        finally:\n",
+        "            await run_open(file)\n        finally:\n            entry._add_file(file)\n",
     ),
     Mutant(
         "open: an await after the handler's success",
         "_open.py",
-        "            await run_open(file)\n            entry.add_file(file)\n",
+        "            await run_open(file)\n            entry._add_file(file)\n",
         "            await run_open(file)\n"
         "            await anyio.lowlevel.checkpoint()\n"
-        "            entry.add_file(file)\n",
+        "            entry._add_file(file)\n",
     ),
     Mutant(
         "call: not counted",
         "_open_file.py",
-        "        self._enter()\n        self.own_traffic().shared += 1\n        try:\n"
+        "        self._enter()\n        self._own_traffic().shared += 1\n        try:\n"
         "            return await run(self, op, *args)\n        finally:\n"
-        "            if self.leave_shared():\n                await self.release_late()\n",
+        "            if self._leave_shared():\n                await self._release_late()\n",
         "        return await run(self, op, *args)\n",
     ),
     Mutant(
         "call: a leave is lost on cancellation",
         "_open_file.py",
         "            return await run(self, op, *args)\n        finally:\n"
-        "            if self.leave_shared():\n                await self.release_late()\n",
+        "            if self._leave_shared():\n                await self._release_late()\n",
         "            result = await run(self, op, *args)\n        except Exception:\n"
-        "            self.leave_shared()\n            raise\n        if self.leave_shared():\n"
-        "            await self.release_late()\n        return result\n",
+        "            self._leave_shared()\n            raise\n        if self._leave_shared():\n"
+        "            await self._release_late()\n        return result\n",
     ),
     Mutant(
         "leave: nobody releases what was closed under the call",
@@ -158,7 +158,7 @@ MUTANTS: Final = (
     Mutant(
         "position: no look at the removal after the wait",
         "_open_file.py",
-        "        if not waiter.granted:\n            raise self.refuse(call)\n",
+        "        if not waiter.granted:\n            raise self._refuse(call)\n",
         "        if not waiter.granted:\n            self._enter()\n",
     ),
     Mutant(
@@ -176,11 +176,12 @@ MUTANTS: Final = (
     Mutant(
         "mmap: the mapping comes after the leave",
         "_file.py",
-        "        file.hold()  # before the call has left: its file may have been closed meanwhile\n"
+        "        file._hold()  # before the call has left: its file may have been closed"
+        " meanwhile\n"
         "        try:\n"
-        '            return Mapping(file, await file.call("mmap", length, prot, flags))\n'
-        "        except BaseException:\n            await file.put()\n            raise\n",
-        '        value = await file.call("mmap", length, prot, flags)\n        file.hold()\n'
+        '            return Mapping(file, await file._call("mmap", length, prot, flags))\n'
+        "        except BaseException:\n            await file._put()\n            raise\n",
+        '        value = await file._call("mmap", length, prot, flags)\n        file._hold()\n'
         "        return Mapping(file, value)\n",
     ),
     # -- closing and releasing
@@ -188,28 +189,28 @@ MUTANTS: Final = (
         "close: does not wait for the remover's release",
         "_open_file.py",
         "            with anyio.CancelScope(shield=True):\n"
-        "                await self.completion().wait()\n",
+        "                await self._completion().wait()\n",
         "            return\n",
     ),
     Mutant(
         "close: waits for the remover's release without a shield",
         "_open_file.py",
         "            with anyio.CancelScope(shield=True):\n"
-        "                await self.completion().wait()\n",
-        "            await self.completion().wait()\n",
+        "                await self._completion().wait()\n",
+        "            await self._completion().wait()\n",
     ),
     Mutant(
         "close: releases without a shield",
         "_open_file.py",
         "            with anyio.CancelScope(shield=True):\n"
-        "                await self.run_release()\n",
-        "            await self.run_release()\n",
+        "                await self._run_release()\n",
+        "            await self._run_release()\n",
     ),
     Mutant(
         "close: releases what the remover is releasing",
         "_open_file.py",
-        "        elif self.closing:\n",
-        "        elif self.closing and self.entry is None:\n",
+        "        elif self._closing:\n",
+        "        elif self._closing and self.entry is None:\n",
     ),
     Mutant(
         "release: the record is unlinked before the handler runs",
@@ -217,8 +218,8 @@ MUTANTS: Final = (
         "        try:\n"
         '            await run(self, "release")\n'
         "        finally:\n"
-        "            self.released()\n",
-        '        self.released()\n        await run(self, "release")\n',
+        "            self._released()\n",
+        '        self._released()\n        await run(self, "release")\n',
     ),
     Mutant(
         "release: who waits for its end is not woken",
@@ -229,26 +230,26 @@ MUTANTS: Final = (
     Mutant(
         "remover: releases what a close is releasing",
         "_removal.py",
-        "        if file.closing:\n            return file.completion()\n",
+        "        if file._closing:\n            return file._completion()\n",
         "",
     ),
     Mutant(
         "remover: does not wait for a close's release",
         "_removal.py",
-        "        while entry.newest is not None:\n",
-        "        while any(not file.closing for file in entry.open_files):\n",
+        "        while entry._newest is not None:\n",
+        "        while any(not file._closing for file in entry._open_files):\n",
     ),
     Mutant(
         "remover: oldest first",
         "_removal.py",
-        "            obstacle = self._close(entry.newest)\n",
-        "            obstacle = self._close(entry.open_files[-1])\n",
+        "            obstacle = self._close(entry._newest)\n",
+        "            obstacle = self._close(entry._open_files[-1])\n",
     ),
     Mutant(
         "remover: oldest first, of those whose release waits for nothing",
         "_removal.py",
         "        try:\n            while file is not None:\n",
-        "        try:\n            for file in entry.open_files[::-1]:\n",
+        "        try:\n            for file in entry._open_files[::-1]:\n",
     ),
     Mutant(
         "close: a quick one forgets that calls are inside",
@@ -259,28 +260,28 @@ MUTANTS: Final = (
     Mutant(
         "close: a quick one is not seen by the entry",
         "_file.py",
-        "            if entry.newest is file:  # take_file() in place, for the one opened last\n",
-        "            if entry.newest is not file:\n                pass\n            elif ops:\n",
+        "            if entry._newest is file:  # _take_file() in place, for the one opened last\n",
+        "            if entry._newest is not file:\n                pass\n            elif ops:\n",
     ),
     Mutant(
         "open: a quick one is not shut when it comes too late",
         "_vfs.py",
-        "                    file.kill()\n                    entry.late_out()\n",
-        "                    entry.late_out()\n",
+        "                    file._kill()\n                    entry._late_out()\n",
+        "                    entry._late_out()\n",
     ),
     Mutant(
         "read_bytes: a quick one wakes nobody",
         "_vfs.py",
         "            entry._in_use = left = entry._in_use - 1\n            if left < 0:\n"
-        "                entry.late_out()\n\n    async def read_text",
+        "                entry._late_out()\n\n    async def read_text",
         "            entry._in_use -= 1\n\n    async def read_text",
     ),
     # -- removal
     Mutant(
         "kill: forgets the calls on open files",
         "_entry.py",
-        "                self._in_use += file.kill()\n",
-        "                file.kill()\n",
+        "                self._in_use += file._kill()\n",
+        "                file._kill()\n",
     ),
     Mutant(
         "kill: forgets the open files",
@@ -291,7 +292,7 @@ MUTANTS: Final = (
     Mutant(
         "kill: forgets files opened during the drain",
         "_entry.py",
-        "        if self._in_use < 0:\n            file.kill()\n",
+        "        if self._in_use < 0:\n            file._kill()\n",
         "",
     ),
     Mutant(
@@ -378,7 +379,7 @@ MUTANTS: Final = (
         "exit: forgets what was created below what is gone",
         "_procfs.py",
         "            removals += [self._reaper.begin(child, subtree(child))"
-        " for child in gone.children]\n",
+        " for child in gone._children]\n",
         "            pass\n",
     ),
     # -- waiting
@@ -444,8 +445,8 @@ MUTANTS: Final = (
     Mutant(
         "remover: releases nothing, and waits for the closers",
         "_removal.py",
-        "        if file.entry.ops.release_suspends:\n            return file\n",
-        "        if file.entry.ops.release_suspends:\n            return file.completion()\n",
+        "        if file.entry.ops._release_suspends:\n            return file\n",
+        "        if file.entry.ops._release_suspends:\n            return file._completion()\n",
     ),
     Mutant(
         "remover: cancelled, it lets the entry live again",
@@ -465,9 +466,9 @@ MUTANTS: Final = (
     Mutant(
         "remover: by name, it looks again after a checkpoint",
         "_procfs.py",
-        "        await self.remove_entry(entry, grace)\n\n    async def remove_subtree",
+        "        await self._remove_entry(entry, grace)\n\n    async def remove_subtree",
         "        await checkpoint()\n"
-        "        await self.remove_entry(self._find(name, parent), grace)\n\n"
+        "        await self._remove_entry(self._find(name, parent), grace)\n\n"
         "    async def remove_subtree",
     ),
     Mutant(
@@ -502,9 +503,9 @@ MUTANTS: Final = (
         "close: cancelled, it closes nothing",
         "_file.py",
         "        try:\n            await self._checkpoint()\n        finally:\n"
-        "            if file is not CLOSED:\n                await file.put()\n",
+        "            if file is not CLOSED:\n                await file._put()\n",
         "        await self._checkpoint()\n"
-        "        if file is not CLOSED:\n            await file.put()\n",
+        "        if file is not CLOSED:\n            await file._put()\n",
     ),
     # -- modules
     Mutant(
@@ -518,13 +519,13 @@ MUTANTS: Final = (
     Mutant(
         "rmmod: returns before it is gone",
         "_modules.py",
-        "        await watch.wait(module.gone)\n",
-        "        await watch.wait(module.unload)\n",
+        "        await watch.wait(module._gone)\n",
+        "        await watch.wait(module._unload)\n",
     ),
     Mutant(
         "module: what exit forgot stays",
         "_modules.py",
-        "        forgotten = await module.entries.sweep(module.errors)\n",
+        "        forgotten = await module._entries.sweep(module._errors)\n",
         "        await anyio.lowlevel.checkpoint()\n        forgotten = []\n",
     ),
     Mutant(
@@ -545,15 +546,15 @@ MUTANTS: Final = (
     Mutant(
         "insmod: does not wait for a namesake to settle",
         "_modules.py",
-        "        if not other.settled.is_set():\n            await other.settled.wait()\n"
+        "        if not other._settled.is_set():\n            await other._settled.wait()\n"
         "            other = self.by_name.get(name)\n",
-        "        if not other.settled.is_set():\n            return\n",
+        "        if not other._settled.is_set():\n            return\n",
     ),
     Mutant(
         "reload: the old version goes before the new one is there",
         "_kernel.py",
         "        self._modules.start(new, probe=False)\n",
-        "        old.entries.hide()\n        await checkpoint()\n        old.entries.show()\n"
+        "        old._entries.hide()\n        await checkpoint()\n        old._entries.show()\n"
         "        self._modules.start(new, probe=False)\n",
     ),
     # -- the tree
@@ -572,19 +573,19 @@ MUTANTS: Final = (
     Mutant(
         "forced release: files without a handler do not hold the number",
         "_removal.py",
-        "        file = older\n    entry.own().holders += held\n",
+        "        file = older\n    entry._own().holders += held\n",
         "        file = older\n",
     ),
     Mutant(
         "number: given back twice",
         "_entry.py",
-        "        self.own().holders = BIAS\n",
+        "        self._own().holders = BIAS\n",
         "",
     ),
     Mutant(
         "number: a file that outlives its release does not hold it",
         "_open_file.py",
-        "        if traffic is None or traffic.descriptors:\n            entry.add_holder()\n",
+        "        if traffic is None or traffic.descriptors:\n            entry._add_holder()\n",
         "",
     ),
     Mutant(
@@ -634,10 +635,10 @@ MUTANTS: Final = (
     Mutant(
         "call: an await between the check and the increment",
         "_open_file.py",
-        "            raise self.refuse(op)\n        self._enter()\n"
-        "        self.own_traffic().shared += 1\n",
-        "            raise self.refuse(op)\n        await anyio.lowlevel.checkpoint()\n"
-        "        self._enter()\n        self.own_traffic().shared += 1\n",
+        "            raise self._refuse(op)\n        self._enter()\n"
+        "        self._own_traffic().shared += 1\n",
+        "            raise self._refuse(op)\n        await anyio.lowlevel.checkpoint()\n"
+        "        self._enter()\n        self._own_traffic().shared += 1\n",
     ),
     Mutant(
         "call: counted for ever among those that use no position",
@@ -649,7 +650,7 @@ MUTANTS: Final = (
         "position: cancelled just after it was handed over, it is kept",
         "_open_file.py",
         "            if waiter.granted:  # just before the cancellation: pass it on\n"
-        "                await self.leave_position_and_release()\n"
+        "                await self._leave_position_and_release()\n"
         "            elif not waiter.woken.is_set():\n",
         "            if not waiter.woken.is_set():\n",
     ),
@@ -657,15 +658,15 @@ MUTANTS: Final = (
         "lseek: the leave is lost when the handler raises",
         "_read_write.py",
         "        file.pos = pos\n    finally:\n"
-        "        await file.leave_position_and_release()\n    return pos\n",
+        "        await file._leave_position_and_release()\n    return pos\n",
         "        file.pos = pos\n    except ZeroDivisionError:\n        raise\n"
-        "    await file.leave_position_and_release()\n    return pos\n",
+        "    await file._leave_position_and_release()\n    return pos\n",
     ),
     Mutant(
         "poll: is not among those who are woken",
         "_file.py",
-        "                    ready = await file.poll_now(events, wakeup)\n",
-        "                    ready = await file.poll_now(events)\n",
+        "                    ready = await file._poll_now(events, wakeup)\n",
+        "                    ready = await file._poll_now(events)\n",
     ),
     Mutant(
         "poll: queues only after it has asked",
@@ -674,26 +675,26 @@ MUTANTS: Final = (
         "                    await wakeup.event.wait()\n",
         "                    if ready or file.removing:\n                        return ready\n"
         "                with Wakeup(file.entry) as wakeup:\n"
-        "                    await file.poll_now(0, wakeup)\n"
+        "                    await file._poll_now(0, wakeup)\n"
         "                    await wakeup.event.wait()\n",
     ),
     Mutant(
         "dup: does not hold the file",
         "_file.py",
-        "        file.hold()\n        return new_descriptor(type(self), file)\n",
+        "        file._hold()\n        return new_descriptor(type(self), file)\n",
         "        return new_descriptor(type(self), file)\n",
     ),
     Mutant(
         "mmap: a mapping that was refused holds the file",
         "_file.py",
-        "        except BaseException:\n            await file.put()\n            raise\n",
+        "        except BaseException:\n            await file._put()\n            raise\n",
         "        except ZeroDivisionError:\n            raise\n",
     ),
     Mutant(
         "getdents: the position is read, an await, and written",
         "_directory.py",
-        "        found = file.entry.listing(file.pos, end)\n        file.pos += len(found)\n",
-        "        pos = file.pos\n        found = file.entry.listing(pos, end)\n"
+        "        found = file.entry._listing(file.pos, end)\n        file.pos += len(found)\n",
+        "        pos = file.pos\n        found = file.entry._listing(pos, end)\n"
         "        await self._checkpoint()\n        file.pos = pos + len(found)\n",
     ),
     Mutant(
@@ -706,22 +707,22 @@ MUTANTS: Final = (
     Mutant(
         "release: its end is told only if the handler has not raised",
         "_open_file.py",
-        '            await run(self, "release")\n        finally:\n            self.released()\n',
+        '            await run(self, "release")\n        finally:\n            self._released()\n',
         '            await run(self, "release")\n'
         "        except ZeroDivisionError:\n            raise\n"
-        "        self.released()\n",
+        "        self._released()\n",
     ),
     Mutant(
         "release: the closing bit is not set",
         "_open_file.py",
-        "        self.own_traffic().closing = True\n",
+        "        self._own_traffic().closing = True\n",
         "        pass\n",
     ),
     Mutant(
         "remover: a release that raises stops the others",
         "_removal.py",
-        "            await file.run_release()\n        except Exception as exc:",
-        "            await file.run_release()\n        except ZeroDivisionError as exc:",
+        "            await file._run_release()\n        except Exception as exc:",
+        "            await file._run_release()\n        except ZeroDivisionError as exc:",
     ),
     Mutant(
         "wait: looks at the condition only once",
@@ -732,7 +733,7 @@ MUTANTS: Final = (
     Mutant(
         "wait: cancelled, it stays in the queue",
         "_wait.py",
-        "            queue.remove(self.event)\n",
+        "            queue._remove(self.event)\n",
         "            pass\n",
     ),
     Mutant(

@@ -46,7 +46,7 @@ class OpenFile:
 
     async def release(self) -> None:
         """Release as the file layer does."""
-        result = self.ops.release(self)
+        result = self.ops._release(self)
         if isinstance(result, Awaitable):
             await result
 

@@ -150,7 +150,7 @@ async def test_of_a_tree(call: str, kwargs: dict[str, Any], text: str) -> None:
         proc.create("x", OPS, mode=0o666)
         with unchanged(proc):
             await refuse(proc, call, kwargs, text)
-        assert not proc.lookup("x").open_files
+        assert not proc.lookup("x")._open_files
 
 
 @cases(OF_AN_ENTRY)
@@ -220,8 +220,8 @@ async def test_of_devices(call: str, kwargs: dict[str, Any], text: str) -> None:
     dev = DevFS()
     device = dev.register("null", OPS, owner=None)
     await refuse(dev, call, kwargs, text)
-    assert dev.root.children.names() == ["null"]
-    assert not device.open_files
+    assert dev.root._children.names() == ["null"]
+    assert not device._open_files
 
 
 @pytest.mark.parametrize("mode", [-1, 0o10000])

@@ -79,7 +79,6 @@ ACTS_AFTER_THE_CHECKPOINT: Acts = {
 ACTS_BEFORE_THE_CHECKPOINT: Acts = {
     "ProcFS.remove": lambda s: s.proc.remove("idle"),
     "ProcFS.remove_subtree": lambda s: s.proc.remove_subtree("idle"),
-    "ProcFS.remove_entry": lambda s: s.proc.remove_entry(s.idle, None),
     "ProcDirEntry.remove": lambda s: s.idle.remove(),
     "ProcDirEntry.aclose": lambda s: s.idle.aclose(),
     "ProcDirEntry.rundown": lambda s: s.entry.rundown(),
@@ -117,7 +116,6 @@ OF_MODULES: dict[str, Callable[[Kernel], Awaitable[object]]] = {
     "Kernel.reload": lambda kernel: kernel.reload("module"),
     "Kernel.rmmod": lambda kernel: kernel.rmmod("module"),
     "DevFS.open": lambda kernel: kernel.dev.open("device"),
-    "DevFS.remove_entry": lambda kernel: kernel.dev.remove_entry(kernel.dev.lookup("device"), None),
 }
 
 

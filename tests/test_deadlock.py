@@ -252,7 +252,7 @@ class TestCosts:
                 entry = proc.create(f"x{number}", handlers.ops("read"))
                 tg.start_soon((await proc.open(entry)).read)
             await all_blocked()
-            for child in proc.root.children:
+            for child in proc.root._children:
                 tg.start_soon(child.remove)
             await anyio.sleep(15 * GRACE)
             assert 1 <= len(looks) <= 5

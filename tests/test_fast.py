@@ -89,7 +89,7 @@ class TestOpen:
             reader = await start(tg, file.read)
             may_leave.set()
             await all_blocked()
-            assert proc.root.children.get("b") is not None
+            assert proc.root._children.get("b") is not None
             with refused(ENOENT):
                 proc.lookup("b")
             for call in (proc.open, proc.read_bytes):

@@ -284,10 +284,10 @@ class TestKilling:
         async with stuck(killable=True) as it:
             assert isinstance(it.entry, KillableEntry)
             assert it.entry.killable is True
-            assert len(it.entry.scopes) == 1
+            assert len(it.entry._scopes) == 1
             it.let_go()
             await all_blocked()
-            assert (it.reader.result, it.entry.scopes) == (b"content", set())
+            assert (it.reader.result, it.entry._scopes) == (b"content", set())
 
 
 def at_once(

@@ -30,7 +30,7 @@ async def test_the_root_is_its_own_parent() -> None:
     Its name is the mount point, whatever that is; it belongs to the tree, and cannot be removed.
     """
     async with ProcFS(mountpoint="/x/y") as proc:
-        assert (proc.root.parent, proc.root.path, proc.root.tree) == (proc.root, "/x/y", proc)
+        assert (proc.root.parent, proc.root.path, proc.root._tree) == (proc.root, "/x/y", proc)
         with refused(EINVAL):
             await proc.root.remove()
         assert not proc.root.removing

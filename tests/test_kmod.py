@@ -212,7 +212,7 @@ class TestFile:
             module = await kernel.insmod(file)
             driver_class = weakref.ref(module.exports)
             reader = await kernel.proc.open("driver")
-            instance = weakref.ref(reader.entry.ops.reader.__self__)
+            instance = weakref.ref(reader.entry.ops._reader.__self__)
             del module
             await kernel.reload("my_driver")
             gc.collect()

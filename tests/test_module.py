@@ -405,11 +405,11 @@ class TestRegistrations:
         async with Kernel() as kernel:
             module = await kernel.insmod(main)
             await kernel.proc.read_bytes("x")
-            assert [entry.name for entry in module.entries] == ["x", "made"]
+            assert [entry.name for entry in module._entries] == ["x", "made"]
             with pytest.warns(ResourceWarning, match=f"/{where}/made"):
                 await kernel.rmmod("main")
             assert kernel.proc.listdir() == ["modules"]
-            assert len(kernel.dev.root.children) == 0
+            assert len(kernel.dev.root._children) == 0
 
     async def test_by_a_handler_while_it_is_unloaded(self) -> None:
         """
@@ -513,6 +513,6 @@ class TestRegistrations:
         async with Kernel() as kernel:
             theirs = kernel.proc.create("theirs", ProcOps())
             module = await kernel.insmod(empty)
-            assert len(module.entries) == 0
+            assert len(module._entries) == 0
             await kernel.rmmod("empty")
             assert state(theirs) == "live"

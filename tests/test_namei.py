@@ -355,7 +355,7 @@ class TestRemoved:
                         with refused(ENOENT):
                             proc.lookup(path)
                     # Still listed, since its turn is to come; and refused all the same.
-                    assert list(directory.children) != []
+                    assert list(directory._children) != []
                     with refused(ENOENT):
                         proc.lookup("b", dir_fd=here)
                     handlers.let_go("read")
@@ -481,7 +481,7 @@ class TestRegistration:
             link = proc.symlink("link", "d")
             below = proc.create("link/new", ProcOps())
             assert below.parent is link
-            assert list(entries["/proc/d"].children) == [
+            assert list(entries["/proc/d"]._children) == [
                 entries["/proc/d/e"],
                 entries["/proc/d/x"],
             ]

@@ -84,10 +84,10 @@ class TestTable:
 
         async def read_iter(file: File, size: int, pos: int) -> Any: ...
 
-        assert ProcOps(read=anything).reader is anything
-        assert ProcOps(read=anything, read_iter=read_iter).reader is read_iter
-        assert ProcOps(read_iter=read_iter).reader is read_iter
-        assert ProcOps().reader is None
+        assert ProcOps(read=anything)._reader is anything
+        assert ProcOps(read=anything, read_iter=read_iter)._reader is read_iter
+        assert ProcOps(read_iter=read_iter)._reader is read_iter
+        assert ProcOps()._reader is None
 
 
 class WithCall:

@@ -114,7 +114,7 @@ class TestTree:
             entry: Any = proc.create("x", ProcOps())
             with pytest.raises(TypeError, match=r"has a remove\(\) of its own"):
                 await proc.remove(entry)
-            assert entry.linked
+            assert entry._linked
 
 
 class TestLeaving:

@@ -12,11 +12,11 @@ async def test_is_shared_until_it_is_needed() -> None:
         one, two = (proc.create(name, ProcOps(), fast_acquire=True) for name in "ab")
         await proc.open("a")
         assert one._rare is two._rare is PLAIN
-        event = one.watch("somebody")
+        event = one._watch("somebody")
         own = one._rare
         assert own is not PLAIN
         assert own.watchers == {"somebody": event}
-        one.unwatch("somebody")
+        one._unwatch("somebody")
         assert (one._rare, two._rare) == (own, PLAIN)
 
 

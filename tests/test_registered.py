@@ -45,7 +45,7 @@ class TestNames:
             mine.hide()
             other = proc.mkdir("d")
             assert mine.show() == [other]
-            assert (proc.lookup("d") in mine, other.linked) == (True, False)
+            assert (proc.lookup("d") in mine, other._linked) == (True, False)
 
     async def test_of_what_was_removed_stay_away(self) -> None:
         """
@@ -107,6 +107,6 @@ async def test_what_is_gone_is_forgotten() -> None:
 
     async with Kernel() as kernel:
         module = await kernel.insmod(main)
-        assert len(module.entries) < 100
+        assert len(module._entries) < 100
         await kernel.rmmod("main")
-        assert len(module.entries) == 0
+        assert len(module._entries) == 0

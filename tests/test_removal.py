@@ -409,4 +409,4 @@ class TestCosts:
             await busy.leave()
             assert not proc._reaper.removals  # pyright: ignore[reportPrivateUsage]
             await busy.file.aclose()
-            assert not busy.entry.open_files
+            assert not busy.entry._open_files

@@ -54,4 +54,4 @@ class TestOrder:
             for name in ("zz", "a"):
                 proc.create(name, ProcOps())
             assert proc.listdir()[0] == "a"
-            assert [child.name for child in proc.root.children] == proc.listdir()
+            assert [child.name for child in proc.root._children] == proc.listdir()

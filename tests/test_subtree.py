@@ -51,11 +51,11 @@ class TestSubtree:
             assert (state(before), state(busy.entry)) == ("gone", "dying")
             assert [state(entry) for entry in (sub, after, directory)] == ["releasing"] * 3
             assert after.statistics().open_files == 1
-            assert list(directory.children) == [sub]
+            assert list(directory._children) == [sub]
             await busy.leave()
             assert remover.done
             assert {state(entry) for entry in (busy.entry, sub, after, directory)} == {"gone"}
-            assert (directory.nlink, list(directory.children)) == (2, [])
+            assert (directory.nlink, list(directory._children)) == (2, [])
             await file.aclose()
 
     async def test_is_shut_as_a_whole(self) -> None:
@@ -318,7 +318,7 @@ class TestCreatedMeanwhile:
                 with refused(ENOENT):
                     proc.lookup("d/ghost")
                 await ghost.remove()
-                assert (state(ghost), list(directory.children)) == ("gone", [])
+                assert (state(ghost), list(directory._children)) == ("gone", [])
 
 
 class TestTwoAtOnce:

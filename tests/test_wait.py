@@ -98,7 +98,7 @@ class TestWaitQueue:
         queue = WaitQueue()
         events = [anyio.Event() for _ in range(3)]
         for event in events:
-            queue.add(event)
+            queue._add(event)
         assert repr(queue) == "<WaitQueue waiting=3>"
         queue.wake_up()
         assert [event.is_set() for event in events] == [True] * 3
@@ -110,11 +110,11 @@ class TestWaitQueue:
         """
         queue = WaitQueue()
         gone, woken = anyio.Event(), anyio.Event()
-        queue.add(gone)
-        queue.add(woken)
-        queue.remove(gone)
+        queue._add(gone)
+        queue._add(woken)
+        queue._remove(gone)
         queue.wake_up()
-        queue.remove(woken)
+        queue._remove(woken)
         assert (gone.is_set(), woken.is_set()) == (False, True)
 
 

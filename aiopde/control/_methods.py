@@ -132,7 +132,7 @@ class Session:
     async def ls(self, path: str = "") -> list[Told]:
         """List a directory; or only the entry itself if it is none."""
         entry = self._kernel.proc.lookup(path)
-        found = entry.children if entry.is_dir() else [entry]
+        found = entry._children if entry.is_dir() else [entry]
         return [tell_entry(child) for child in islice(found, MAX_ENTRIES)]
 
     async def tree(self, path: str = "", limit: int = MAX_ENTRIES) -> Told:

@@ -64,7 +64,7 @@ def walk_tree(root: ProcDirEntry, dying: Iterable[ProcDirEntry]) -> Iterator[Pro
     while todo:
         entry = todo.pop()
         yield entry
-        below = [*entry.children, *unlinked.get(entry, ())]
+        below = [*entry._children, *unlinked.get(entry, ())]
         todo += below[::-1]
 
 
@@ -74,7 +74,7 @@ def dying_entries(kernel: Kernel) -> list[ProcDirEntry]:
         entry
         for removal in kernel.proc._reaper.removals
         for entry in removal.remaining()
-        if not entry.linked
+        if not entry._linked
     ]
 
 
@@ -103,12 +103,12 @@ def tell_module(info: ModuleInfo) -> Told:
 
 def tell_more(module: Module) -> Told:
     """Describe a module, as modinfo does."""
-    main = None if module.text is None else module.text.main  # None: it is being read, or gone
-    entries = [entry.path for entry in module.entries if entry._removal is not GONE]
+    main = None if module._text is None else module._text.main  # None: it is being read, or gone
+    entries = [entry.path for entry in module._entries if entry._removal is not GONE]
     return tell_module(module.info()) | {
-        "filename": module.source.path or f"{getattr(main, '__module__', '?')} (a function)",
+        "filename": module._source.path or f"{getattr(main, '__module__', '?')} (a function)",
         "description": "" if main is None else (main.__doc__ or "").strip(),
-        "depends": [used.name for used in module.uses],
+        "depends": [used.name for used in module._uses],
         "params": {name: repr(value) for name, value in module.params.items()},
         "entries": entries,
     }
@@ -186,7 +186,7 @@ def tell_why(kernel: Kernel, looks: Looks, name: str) -> list[Told]:
 
 
 def _why_module(module: Module, inside: list[tuple[ProcDirEntry, Told]]) -> Told:
-    began = module.unload_began
+    began = module._unload_began
     return {
         "kind": "module",
         "name": module.name,
@@ -198,7 +198,7 @@ def _why_module(module: Module, inside: list[tuple[ProcDirEntry, Told]]) -> Told
 
 
 def _owns(module: Module, entry: ProcDirEntry) -> bool:
-    while entry not in module.entries:
+    while entry not in module._entries:
         if entry.parent is entry:
             return False
         entry = entry.parent

@@ -103,9 +103,9 @@ class Inodes:
         inode = Inode(entry, self._next)
         self._next += 1
         self._by_entry[entry] = self._by_nodeid[inode.nodeid] = inode
-        entry.add_holder()
+        entry._add_holder()
         return inode
 
     def _drop(self, inode: Inode) -> None:
         del self._by_entry[inode.entry], self._by_nodeid[inode.nodeid]
-        inode.entry.put_holder()
+        inode.entry._put_holder()

@@ -329,7 +329,7 @@ class Operations:
 
     async def _poll(self, number: int, events: int, handle: int | None) -> bytes:
         if handle is None:
-            return POLL_OUT.pack(await self.files[number].file.poll_now(events))
+            return POLL_OUT.pack(await self.files[number].file._poll_now(events))
         return POLL_OUT.pack(await self._polls.poll(number, events, handle))
 
     # -- what users cannot do ---------------------------------------------------------------------

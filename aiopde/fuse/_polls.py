@@ -39,7 +39,7 @@ class Polls:
         file = self._files[number].file
         with ExitStack() as stack:
             wakeup = stack.enter_context(Wakeup(file.entry))
-            ready = await file.poll_now(events, wakeup)
+            ready = await file._poll_now(events, wakeup)
             # Of what is gone nothing will be ready that is not: nobody is to ask again and again.
             if not ready and not file.removing and number in self._files:
                 self.stop(number)

@@ -40,7 +40,7 @@ class Unguarded:
 
     async def read(self, size: int = MAX_RW_COUNT) -> bytes:
         file = self._file
-        data: bytes = await file.entry.ops.reader(file, size, file.pos)
+        data: bytes = await file.entry.ops._reader(file, size, file.pos)
         if type(data) is not bytes or len(data) > size:
             raise nonsense(file, "read", data, f"0 to {size} bytes")
         file.pos += len(data)
@@ -53,7 +53,7 @@ class Wrapped:
     __slots__ = ("_reader",)
 
     def __init__(self, file: ProcFile) -> None:
-        self._reader = file.file.entry.ops.reader
+        self._reader = file.file.entry.ops._reader
 
     async def read(self, size: int) -> bytes:
         return await self._reader(None, size, 0)  # type: ignore[no-any-return]
@@ -71,14 +71,14 @@ class Counted:
         file = self._file
         entry = file.entry
         if entry._in_use < 0:
-            raise file.refuse("read")
+            raise file._refuse("read")
         entry._in_use += 1
         try:
-            return await entry.ops.reader(file, size, file.pos)  # type: ignore[no-any-return]
+            return await entry.ops._reader(file, size, file.pos)  # type: ignore[no-any-return]
         finally:
             entry._in_use = left = entry._in_use - 1
             if left < 0:
-                entry.late_out()
+                entry._late_out()
 
 
 class Admitted(Counted):
@@ -90,8 +90,8 @@ class Admitted(Counted):
         file = self._file
         entry = file.entry
         if entry._in_use < 0:
-            raise file.refuse("read")
-        return entry.ops.reader(file, size, file.pos)  # type: ignore[no-any-return]
+            raise file._refuse("read")
+        return entry.ops._reader(file, size, file.pos)  # type: ignore[no-any-return]
 
 
 class Called(Counted):

@@ -84,7 +84,7 @@ class TestEachLoop:
         def tell_nobody(file: File) -> bool:
             return False
 
-        monkeypatch.setattr(File, "kill", tell_nobody)
+        monkeypatch.setattr(File, "_kill", tell_nobody)
         numbers = race(run_command, "--backend", loop)
         assert not numbers["ok"]
         assert numbers["handlers_after_removal"] > 0

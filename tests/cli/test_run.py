@@ -215,7 +215,7 @@ class TestMount:
             try:
                 yield SimpleNamespace(unmounted=SimpleNamespace(wait=press))
             finally:
-                log.append(f"unmount {', '.join(child.name for child in proc.root.children)}")
+                log.append(f"unmount {', '.join(child.name for child in proc.root._children)}")
 
         async def press() -> None:
             await all_blocked()

@@ -448,7 +448,7 @@ class Kernel:
     def _logged(self, op: str, what: str, entry: ProcDirEntry | None) -> Generator[Result]:
         self.log(what, op, "enter")
         outcome: Result = {"ret": 0}
-        began = entry if entry is not None and entry.linked else None
+        began = entry if entry is not None and entry._linked else None
         try:
             yield outcome
         except anyio.get_cancelled_exc_class():

@@ -288,7 +288,7 @@ class TestModules:
                 yield
 
             module = await served.kernel.insmod(bare)
-            module.text = None
+            module._text = None
             told = await served.ask("modinfo", name="bare")
             assert told["description"] == ""
 

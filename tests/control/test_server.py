@@ -253,7 +253,7 @@ class TestGoingAway:
             read.cancel()
             await client.aclose()
             await until(lambda: not entry.in_use)
-            await until(lambda: not entry.open_files)
+            await until(lambda: not entry._open_files)
             assert handlers.log[-1] == "release 1"
 
     async def test_an_unload_goes_on(self, serve: Serve) -> None:
@@ -403,7 +403,7 @@ class TestGoingAway:
             async with await connect(served.path) as client:
                 for _ in range(2):
                     await client.ask("open", path="x")
-            await until(lambda: not entry.open_files)
+            await until(lambda: not entry._open_files)
             await until(lambda: "release handlers failed" in caplog.text)
             assert caplog.text.count("ValueError: in release") == 2
             assert await served.ask("lsmod") == []

@@ -372,7 +372,7 @@ async def test_poll_wakes_when_something_is_ready(tmp_path: Path) -> None:
 
         assert await in_thread(wait, 0) == []
         assert await in_thread(wait, 10) == []
-        for make_ready in (lambda: queue.wake_up(), lambda: proc.remove_soon(entry)):
+        for make_ready in (lambda: queue.wake_up(), lambda: proc._remove_soon(entry)):
             seen: list[object] = []
 
             async def waits(seen: list[object] = seen) -> None:

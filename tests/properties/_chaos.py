@@ -81,7 +81,7 @@ class Chaos(Stage):
         directories = [self.proc.root, *(e for e in self.entries if e.is_dir())]
         parent = self.random.choice(directories)
         name = self.random.choice(("a", "b", "cc"))
-        if name not in {child.name for child in parent.children}:
+        if name not in {child.name for child in parent._children}:
             if verb == "mkdir":
                 self.know(self.proc.mkdir(name, parent=parent))
             else:
@@ -90,9 +90,9 @@ class Chaos(Stage):
     def _list(self) -> None:
         """The names in each directory are in order, and none is there twice (I23)."""
         for entry in (self.proc.root, *self.entries):
-            names = [child.name for child in entry.children]
+            names = [child.name for child in entry._children]
             assert names == sorted(set(names), key=lambda name: (len(name), name))
-            assert entry.nlink == 1 + entry.is_dir() + sum(c.is_dir() for c in entry.children)
+            assert entry.nlink == 1 + entry.is_dir() + sum(c.is_dir() for c in entry._children)
 
     def _do_to_entry(self, verb: str, entry: ProcDirEntry) -> None:
         if verb == "open":
@@ -105,7 +105,7 @@ class Chaos(Stage):
             self.call(self._remove, entry, entry.remove)
         else:
             name, parent = entry.name, entry.parent
-            there = next((e for e in parent.children if e.name == name), None)
+            there = next((e for e in parent._children if e.name == name), None)
             if there is not None:
                 tree = partial(self.proc.remove_subtree, name, parent=parent)
                 self.call(self._remove, None, tree)

@@ -341,7 +341,7 @@ class Play:
 
     def _check_tree(self) -> None:
         for both in (self.root, *self.entries):
-            names = [child.name for child in both.real.children]
+            names = [child.name for child in both.real._children]
             assert names == [child.name for child in both.like.in_order()], f"{both.real} (I23)"
         numbers = [both.real.ino for both in self.entries if not both.like.freed]
         assert len(numbers) == len(set(numbers)), "two entries have one number (I33)"

@@ -74,6 +74,6 @@ async def test_cancelled_at_every_point(call: str) -> None:
             else:
                 assert module.state is ModuleState.LIVE
                 assert (module.refcnt, kernel.proc.listdir()) == (0, ["x", "modules"])
-                assert list(module.entries)[-1].statistics().state == "live"
+                assert list(module._entries)[-1].statistics().state == "live"
             assert call != "reload" or module is not None
         assert kernel.lsmod() == []

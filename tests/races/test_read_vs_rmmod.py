@@ -127,9 +127,9 @@ async def test_order_of_the_four_phases() -> None:
         module = await kernel.insmod(main)
         await start(tg, kernel.proc.read_bytes, "x")
         rmmod = await start(tg, kernel.rmmod, "main")
-        assert (order, module.text is None) == (["in use 1"], False)
+        assert (order, module._text is None) == (["in use 1"], False)
         with pytest.warns(ResourceWarning, match="/proc/late"):
             await finish()
         assert rmmod.done
         assert order == ["in use 1", "in use 0"]
-        assert module.text is None
+        assert module._text is None

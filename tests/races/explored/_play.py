@@ -191,7 +191,7 @@ class Play:
         if op == "release":
             assert state != "gone", "release runs after the removal (I8)"
             assert file.in_use == 0, "release overlaps a call on that file (I19)"
-            assert file in (entry.open_files or ()), "released, and its record is gone (I14)"
+            assert file in (entry._open_files or ()), "released, and its record is gone (I14)"
             self.notes.released[file] += 1
         else:
             if state not in {"live", "unlinked"}:

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING
 
 from ._drive import drive
 from ._execution import Plan
-from ._hooks import hooks
 from ._record import Recorder
 from ._result import Failure
 from ._shrink import Shrinker
 from ._strategies import Replay
-from ._variables import variables
+from ._watching import watching
 
 if TYPE_CHECKING:
     from ._drive import Scenario
@@ -75,7 +74,7 @@ def _look_again(
 
 def _fails(scenario: Scenario, settings: Settings, schedule: Schedule) -> bool:
     seen: list[Execution] = []
-    drive(scenario, _watched(schedule, Recorder(), seen), settings)
+    drive(scenario, _unwatched(schedule, seen), settings)
     return seen[0].failure is not None
 
 
@@ -90,8 +89,13 @@ def _outlived(failure: Failure) -> Failure:
 
 
 def _watched(schedule: Schedule, recorder: Recorder, seen: list[Execution]) -> Search:
-    with hooks(recorder.tracker), variables(recorder.tracker):
+    with watching(recorder.tracker):
         seen.append((yield Plan(Replay(schedule.choices), recorder)))
+    return "replayed"
+
+
+def _unwatched(schedule: Schedule, seen: list[Execution]) -> Search:
+    seen.append((yield Plan(Replay(schedule.choices))))
     return "replayed"
 
 

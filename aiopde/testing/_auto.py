@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Final, final
 from ._causes import refused
 from ._dpor import Explorer
 from ._execution import Plan, first_come
-from ._hooks import hooks
 from ._order import Order
 from ._strategies import (
     DEPTHS,
@@ -26,7 +25,7 @@ from ._strategies import (
     sample,
 )
 from ._tracker import Tracker
-from ._variables import variables
+from ._watching import watching
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Generator, Hashable
@@ -94,7 +93,7 @@ def reduced(also: Collection[type] = (), shard: Shard | None = None) -> Search:
         explorer = Explorer(tracker)
     else:
         explorer = Explorer(tracker, shard.prefix.choices, shard.sleeping(tracker))
-    with hooks(tracker, also), variables(tracker):
+    with watching(tracker, also):
         if (yield from _reduce(explorer, Classes(tracker))):
             return _exhaustive(tracker)
     return "bounded (executions cut short)"
@@ -154,7 +153,7 @@ def _everywhere(
 ) -> Generator[Plan, Execution, bool]:
     tracker = Tracker()
     classes = Classes(tracker)
-    with hooks(tracker, also), variables(tracker):
+    with watching(tracker, also):
         complete = yield from _reduce(Explorer(tracker), classes, most)
         if not complete or tracker.notes:
             return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
+from weakref import ref
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -13,13 +14,16 @@ T = TypeVar("T")
 
 def once(read: Callable[[CodeType], T]) -> Callable[[CodeType], T]:
     """Have a function of a code object called once for each, and its result remembered."""
-    # By id: to hash a code object is to read all of it. And with the object, to keep its id.
-    known: dict[int, tuple[CodeType, T]] = {}
+    # By id: to hash a code object is to read all of it. The reference takes the entry away before
+    # another can have that id.
+    known: dict[int, tuple[ref[CodeType], T]] = {}
 
     def remembered(code: CodeType) -> T:
-        found = known.get(id(code))
+        number = id(code)
+        found = known.get(number)
         if found is None:
-            found = known[id(code)] = code, read(code)
+            gone = ref(code, lambda _: known.pop(number))
+            found = known[number] = gone, read(code)
         return found[1]
 
     return remembered

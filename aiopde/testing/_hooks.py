@@ -101,6 +101,7 @@ def hooks(tracker: Tracker, also: Collection[type] = ()) -> Generator[None]:
         yield
     finally:
         gc.callbacks.remove(tracker.collecting)
+        tracker.look_at_classes = set  # a task that was given up has the tracker for ever
         for cls, name, value in reversed(undo):
             if value is _ABSENT:
                 delattr(cls, name)

@@ -19,7 +19,7 @@ from contextvars import ContextVar, Token
 from decimal import Decimal
 from enum import Enum
 from fractions import Fraction
-from functools import partial
+from functools import cache, partial
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary, ref
@@ -51,9 +51,6 @@ _HARMLESS: Final[tuple[type[Any], ...]] = (
 _SEEN: Final = frozenset(("_asyncio", "asyncio", "trio", "anyio", "uvloop", "outcome", "sniffio"))
 """Packages whose objects are hooked, or are the loop's own."""
 _TOOLS: Final = frozenset(("_pytest", "dis", "pluggy", "typing", "aiopde"))
-_KINDS: dict[type, bool] = {}
-
-
 _CODE: Final = (types.FunctionType, types.BuiltinFunctionType, types.ModuleType, type)
 _ENVIRON: Final = {id(call): os.environ for call in (os.getenv, os.putenv, os.unsetenv)}
 """Functions that are a way to what they do not name."""
@@ -105,7 +102,7 @@ def is_dying(value: object) -> bool:
 def is_opaque(value: object) -> bool:
     """Whether something can change unseen: an iterator, a queue, an array, a view of memory."""
     thing: Any = value
-    kind: type[Any] = thing.__class__
+    kind: Any = thing.__class__
     if PLAIN[kind]:
         return False
     if isinstance(value, ContextVar):
@@ -123,14 +120,8 @@ def _holds_what_changes(variable: ContextVar[Any]) -> bool:
     return is_container(inside) or not _harmless(inside.__class__)
 
 
-def _harmless(kind: type) -> bool:
-    known = _KINDS.get(kind)
-    if known is None:
-        known = _KINDS[kind] = _judge(kind)
-    return known
-
-
-def _judge(kind: Any) -> bool:
+@cache
+def _harmless(kind: Any) -> bool:
     if issubclass(kind, OPAQUE):
         return False
     if issubclass(kind, _HARMLESS) or kind is object:
@@ -149,3 +140,9 @@ class _Plain(dict[Any, bool]):
 
 PLAIN: Final = _Plain()
 """Of each class, whether nothing is to be looked at in what is of it: it is so with most."""
+
+
+def forget_classes() -> None:
+    """Forget what classes were met: a search is over, and they may go when the program does."""
+    PLAIN.clear()
+    _harmless.cache_clear()

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, final
 
 from ._dpor import Explorer
 from ._execution import Plan, first_come
-from ._hooks import hooks
 from ._strategies import Branches
 from ._tracker import Tracker
-from ._variables import variables
+from ._watching import watching
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Hashable
@@ -63,7 +62,7 @@ def split_reduced(depth: int, found: list[Shard], also: Collection[type] = ()) -
     tracker = Tracker()
     explorer = Explorer(tracker, depth=depth)
     plan = Plan(explorer.choose, tracker)
-    with hooks(tracker, also), variables(tracker):
+    with watching(tracker, also):
         yield Plan(first_come, tracker)  # so that the program's caches are full, as they will be
         while True:
             execution = yield plan

@@ -321,6 +321,18 @@ _IDLE: Final = _Idle()
 """Of each class, whether nothing is to be looked at in a local variable that is of it."""
 
 
+_LEARNT: Final[list[dict[str, object]]] = []
+"""Of the lines of which something was learnt, what that is."""
+
+
+def forget_values() -> None:
+    """Forget what was met: a search is over, and it may go when the program does."""
+    _IDLE.clear()
+    for idle in _LEARNT:
+        idle.clear()
+    _LEARNT.clear()
+
+
 def _look_at_globals(tracker: Tracker, frame: FrameType, line: Line) -> None:
     variables, idle = frame.f_globals, line.idle
     for name in line.global_loads:
@@ -329,6 +341,8 @@ def _look_at_globals(tracker: Tracker, frame: FrameType, line: Line) -> None:
             continue
         _look_at(tracker, frame, line, name, value)
         if line.only_uses(name, value):
+            if not idle:
+                _LEARNT.append(idle)
             idle[name] = value
 
 

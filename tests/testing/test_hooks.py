@@ -8,8 +8,9 @@ import enum
 import gc
 import sys
 from collections import OrderedDict
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
+from weakref import ref
 
 import anyio
 import pytest
@@ -228,3 +229,37 @@ def test_a_class_that_comes_too_late_is_told(backend: str) -> None:
     assert result.verdict == "bounded (not every access can be seen)"
     assert any("Counter, made (or imported) by the scenario" in note for note in result.notes)
     assert builtins.__build_class__ is build
+
+
+@pytest.mark.parametrize("strategy", ["dpor", "auto"])
+def test_nothing_of_the_program_is_kept(strategy: str) -> None:
+    """A class, a module's function and its code go when the program lets them go."""
+    name = "a_program"
+    module = ModuleType(name)
+    module.__file__ = __file__
+    sys.modules[name] = module
+    exec(compile(PROGRAM, __file__, "exec"), vars(module))
+    assert explore(module.scenario, strategy=strategy).failure is None
+    there = [ref(thing) for thing in (module.Counter, module.add, module.add.__code__)]
+    del sys.modules[name], module
+    gc.collect()
+    assert [look() for look in there] == [None] * 3
+
+
+PROGRAM = """
+import anyio
+from anyio.lowlevel import checkpoint
+
+class Counter:
+    count = 0
+
+async def add(counter):
+    await checkpoint()
+    counter.count = counter.count + 1
+
+async def scenario():
+    counter = Counter()
+    async with anyio.create_task_group() as tg:
+        for name in "abc":
+            tg.start_soon(add, counter, name=name)
+"""

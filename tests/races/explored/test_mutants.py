@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import re
 import shutil
 import sys
+from compileall import compile_dir
+from importlib.util import cache_from_source
 from itertools import count, cycle
+from pathlib import Path
+from py_compile import PycInvalidationMode
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
@@ -66,12 +71,13 @@ from .test_wake_vs_remove import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
-    from pathlib import Path
 
     from ._play import Scenario
 
 # What the slowest needed in the feasibility study (shared/explorer/FINDINGS.md, 2.5).
 MOST_SCHEDULES = 66
+LEFT_OUT = ("cli", "testing", "__pycache__")
+"""No part of the copies that are broken."""
 
 
 class Hunt(NamedTuple):
@@ -213,8 +219,19 @@ HUNTS = (
 )
 
 
+@pytest.fixture(scope="session")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Copy the package and compile it, so that each hunt compiles only what it breaks."""
+    folder = tmp_path_factory.mktemp("compiled") / "aiopde"
+    shutil.copytree(ROOT / "aiopde", folder, ignore=shutil.ignore_patterns(*LEFT_OUT))
+    compile_dir(folder, quiet=2, invalidation_mode=PycInvalidationMode.UNCHECKED_HASH)
+    return folder
+
+
 @pytest.fixture
-def broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Callable[[Mutant], Any]]:
+def broken(
+    compiled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Generator[Callable[[Mutant], Any]]:
     """Import a copy of the package with a mistake in it, under a name of its own."""
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     numbers = count()
@@ -222,17 +239,22 @@ def broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Callabl
     def broken(mutant: Mutant) -> Any:
         name = f"broken_{next(numbers)}"
         folder = tmp_path / name
-        shutil.copytree(ROOT / "aiopde", folder, ignore=shutil.ignore_patterns("cli", "testing"))
+        shutil.copytree(compiled, folder)
         source = folder / mutant.file
         text = source.read_text()
         assert text.count(mutant.old) == 1, "it does not fit the source any more: mend it"
         source.write_text(text.replace(mutant.old, mutant.new))
+        Path(cache_from_source(source)).unlink(missing_ok=True)
         importlib.import_module(f"{name}._api")  # or its parts would come when they are used
         return sys.modules[name]
 
+    # Later searches would hook its classes, too: they go, and nobody looks through what was there.
+    gc.freeze()
     yield broken
     for name in [name for name in sys.modules if re.match(r"broken_\d+", name)]:
         del sys.modules[name]
+    gc.collect()
+    gc.unfreeze()
 
 
 @pytest.mark.parametrize(

@@ -78,8 +78,8 @@ MUTANTS: Final = (
     Mutant(
         "rundown: the completion is made after the bias, and after an await",
         "_usecount.py",
-        "        self.kill()\n        if self._in_use != BIAS:\n",
-        "        self.kill()\n        if self._in_use != BIAS:\n            await checkpoint()\n"
+        "        self._kill()\n        if self._in_use != BIAS:\n",
+        "        self._kill()\n        if self._in_use != BIAS:\n            await checkpoint()\n"
         "            self._completion = anyio.Event()\n",
     ),
     # -- in and out of an open file
@@ -323,7 +323,7 @@ MUTANTS: Final = (
     Mutant(
         "remover: what was created meanwhile is not shut",
         "_removal.py",
-        "            child.kill()\n            child._removal = self\n",
+        "            child._kill()\n            child._removal = self\n",
         "            child._removal = self\n",
     ),
     Mutant(
@@ -438,9 +438,9 @@ MUTANTS: Final = (
     Mutant(
         "rundown: shuts the door after the last is out",
         "_usecount.py",
-        "        self.kill()\n        if self._in_use != BIAS:\n",
+        "        self._kill()\n        if self._in_use != BIAS:\n",
         "        while self._in_use > 0:\n            await checkpoint()\n"
-        "        self.kill()\n        if self._in_use != BIAS:\n",
+        "        self._kill()\n        if self._in_use != BIAS:\n",
     ),
     Mutant(
         "remover: releases nothing, and waits for the closers",

@@ -117,11 +117,12 @@ class ProcDirEntry(Rundown, AsyncResource):
         name: str,
         mode: int,
         parent: ProcDirEntry | None,
+        number: tuple[int, int],
         ops: ProcOps = NO_OPS,
         data: Any = None,
         fast_acquire: bool = False,
     ) -> None:
-        """Fill in what a new entry consists of, but for its inode number."""
+        """Fill in what a new entry consists of; its inode *number* is in two parts."""
         self._name = name
         self._in_use = 0
         if parent is None:
@@ -137,8 +138,7 @@ class ProcDirEntry(Rundown, AsyncResource):
                 self._attributes = attributes(mode, above.uid, above.gid, 0, fast_acquire)
                 above.below[key] = self._attributes
         self._rare = PLAIN
-        # The root's; ProcFS gives the others theirs.
-        self._block, self._offset = 0, 1
+        self._block, self._offset = number
         self.ops: ProcOps = ops
         self.data: Any = data
         # Every open file, from the one whose open finished last to the first; see _add_file(). The

@@ -324,8 +324,7 @@ class ProcFS(VFS):
         else:
             check_bool("fast_acquire", fast_acquire)
         entry = kind()
-        entry._prepare(leaf, mode, parent, ops, data, fast_acquire)
-        entry._block, entry._offset = self._inodes.take_parts()
+        entry._prepare(leaf, mode, parent, self._inodes.take_parts(), ops, data, fast_acquire)
         if parent._rare.removal is GONE:
             self._orphaned.append(parent)
         # Last, and whole: from here on it can be called.

@@ -407,10 +407,10 @@ class ProcFS(VFS):
                 await self._checkpoint()
             self._reaper.report_late(entry)
             return
-        refuse_self_removal(entry)
+        later = refuse_self_removal(entry)
         if entry._unclaimed:
             removal = self._reaper.begin(entry, removable(entry))
-            await self._reaper.complete(removal, grace)
+            await self._reaper.complete(removal, grace, later=later)
         else:
             removal = entry._removal
             await self._reaper.watch(removal, grace).wait(removal.event(entry))

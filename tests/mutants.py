@@ -364,10 +364,10 @@ MUTANTS: Final = (
         "remover: an await before the unlinking",
         "_procfs.py",
         "            removal = self._reaper.begin(entry, removable(entry))\n"
-        "            await self._reaper.complete(removal, grace)\n",
+        "            await self._reaper.complete(removal, grace, later=later)\n",
         "            await checkpoint()\n"
         "            removal = self._reaper.begin(entry, removable(entry))\n"
-        "            await self._reaper.complete(removal, grace)\n",
+        "            await self._reaper.complete(removal, grace, later=later)\n",
     ),
     Mutant(
         "by name: an older removal is joined",
@@ -397,6 +397,12 @@ MUTANTS: Final = (
         "            event.set()\n        self._waiters.clear()\n",
         "        for event in list(self._waiters)[:1]:\n            event.set()\n"
         "            del self._waiters[event]\n",
+    ),
+    Mutant(
+        "remover: started eagerly by a plain handler, it goes on below that",
+        "_watch.py",
+        "    return in_any_handler(plain=True)\n",
+        "    return False\n",
     ),
     Mutant(
         "kill: wakes nobody who waits for a condition",

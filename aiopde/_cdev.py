@@ -102,15 +102,9 @@ class DevFS:
         module = find_owner(self)
         text = module if isinstance(module, Module) else None
         cdev = Cdev()
-        cdev._prepare(
-            name,
-            stat.S_IFCHR | mode,
-            parent=self.root,
-            ops=_table(ops, owner, text),
-            data=data,
-        )
+        mode, table = stat.S_IFCHR | mode, _table(ops, owner, text)
+        cdev._prepare(name, mode, self.root, self._inodes.take_parts(), table, data)
         cdev.owner = owner
-        cdev._block, cdev._offset = self._inodes.take_parts()
         self.root._add_child(cdev)
         if module is not None:
             module._add(cdev)

@@ -86,8 +86,8 @@ class ProcDirEntry(Rundown, AsyncResource):
     An entry of the tree: a file, directory, symlink or mount point.
 
     Made by :meth:`ProcFS.create` and its like, never directly. It is an async context manager and
-    an ``anyio.abc.AsyncResource``: leaving the block removes it. Its use count can be used like
-    any other :class:`UseCount`: its removal waits for those inside.
+    an ``anyio.abc.AsyncResource``: leaving the block removes it. ``use()`` and ``unuse()``
+    count something else as inside, as those of a :class:`UseCount` do: removal waits for that too.
 
     Attributes may be changed at any time, and what is set is what ``stat`` shows from then on.
 
@@ -117,11 +117,12 @@ class ProcDirEntry(Rundown, AsyncResource):
         name: str,
         mode: int,
         parent: ProcDirEntry | None,
+        number: tuple[int, int],
         ops: ProcOps = NO_OPS,
         data: Any = None,
         fast_acquire: bool = False,
     ) -> None:
-        """Fill in what a new entry consists of, but for its inode number."""
+        """Fill in what a new entry consists of; its inode *number* is in two parts."""
         self._name = name
         self._in_use = 0
         if parent is None:
@@ -137,8 +138,7 @@ class ProcDirEntry(Rundown, AsyncResource):
                 self._attributes = attributes(mode, above.uid, above.gid, 0, fast_acquire)
                 above.below[key] = self._attributes
         self._rare = PLAIN
-        # The root's; ProcFS gives the others theirs.
-        self._block, self._offset = 0, 1
+        self._block, self._offset = number
         self.ops: ProcOps = ops
         self.data: Any = data
         # Every open file, from the one whose open finished last to the first; see _add_file(). The
@@ -339,7 +339,7 @@ class ProcDirEntry(Rundown, AsyncResource):
         """How many calls are inside its handlers, on any of its open files."""
         inside = super().in_use
         for file in self._open_files:
-            # Once dying, a busy file counts as one call in the entry's own number: see kill().
+            # Once dying, a busy file counts as one call in the entry's own number: see _kill().
             inside += file.in_use - (self._in_use < 0 and file.in_use > 0)
         return inside
 
@@ -405,7 +405,7 @@ class ProcDirEntry(Rundown, AsyncResource):
 
     # -- its removal ----------------------------------------------------------------------------
 
-    def kill(self) -> bool:
+    def _kill(self) -> bool:
         """
         Refuse every call from now on, opens and calls on open files alike.
 
@@ -421,7 +421,7 @@ class ProcDirEntry(Rundown, AsyncResource):
             else:  # the same in place: there may be many
                 file._in_use = bias
             file = file._older
-        super().kill()
+        super()._kill()
         if sinks:
             emit("bias", self.path)
         if self._rare.watchers is not None:

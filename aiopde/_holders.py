@@ -61,6 +61,7 @@ _PLAIN: Final[dict[Callable[..., object], str]] = {
 }
 # By identity: to hash or compare a code object is to do so with all that is in it.
 _SITES: Final[dict[int, tuple[str, str | None]]] = {}
+_PLAIN_CODES: Final = frozenset(id(function.__code__) for function in _PLAIN)
 _HANDLERS: Final = {id(function.__code__): variable for function, variable in _PLAIN.items()}
 _ASIDE: Final = frozenset(id(function.__code__) for function in _ASIDES)
 
@@ -145,6 +146,15 @@ def own_sites() -> list[ProcDirEntry]:
     if not on_the_stack(_SITES):  # the usual case, and all that it costs
         return []
     return [entry for _, (entry, _) in sites(own_frames(running_task()))]
+
+
+def in_any_handler(*, plain: bool = False) -> bool:
+    """
+    Tell whether a handler is on the stack, or a *plain* one.
+
+    Be it another task's, which has started this one eagerly: that goes on when this one waits.
+    """
+    return on_the_stack(_PLAIN_CODES if plain else _HANDLERS)
 
 
 def running_handler() -> ProcDirEntry | None:

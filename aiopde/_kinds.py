@@ -31,7 +31,7 @@ class ProcRoot(ProcDirEntry):
         if not mountpoint.startswith("/") or (mountpoint.endswith("/") and mountpoint != "/"):
             raise ValueError(msg)
         check_bool("fast_acquire", fast_acquire)
-        self._prepare(mountpoint, stat.S_IFDIR | 0o555, None, fast_acquire=fast_acquire)
+        self._prepare(mountpoint, stat.S_IFDIR | 0o555, None, (0, 1), fast_acquire=fast_acquire)
         self._proc = tree
 
     @property

@@ -49,7 +49,9 @@ class ProcOps:
     Each is a coroutine function or a plain function, or None for what the file cannot do:
     the call then gets the answer procfs gives (``EIO`` for read and write, ``ESPIPE`` for lseek,
     ``ENOTTY`` for ioctl; poll says readable and writable; open and release just succeed).
-    A plain function is never waited for by a removal, because nothing can run beside it.
+    A plain function is never waited for by a removal, because nothing can run beside it. (What it
+    starts eagerly, as with ``asyncio.eager_task_factory``, may remove the entry, but with
+    *fast_acquire* must not close the file.)
 
     One table may serve any number of entries. Handlers get the open :class:`File` first;
     an ``OSError`` they raise reaches the caller unchanged, as does any other exception.

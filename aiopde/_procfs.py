@@ -324,8 +324,7 @@ class ProcFS(VFS):
         else:
             check_bool("fast_acquire", fast_acquire)
         entry = kind()
-        entry._prepare(leaf, mode, parent, ops, data, fast_acquire)
-        entry._block, entry._offset = self._inodes.take_parts()
+        entry._prepare(leaf, mode, parent, self._inodes.take_parts(), ops, data, fast_acquire)
         if parent._rare.removal is GONE:
             self._orphaned.append(parent)
         # Last, and whole: from here on it can be called.
@@ -408,10 +407,10 @@ class ProcFS(VFS):
                 await self._checkpoint()
             self._reaper.report_late(entry)
             return
-        refuse_self_removal(entry)
+        later = refuse_self_removal(entry)
         if entry._unclaimed:
             removal = self._reaper.begin(entry, removable(entry))
-            await self._reaper.complete(removal, grace)
+            await self._reaper.complete(removal, grace, later=later)
         else:
             removal = entry._removal
             await self._reaper.watch(removal, grace).wait(removal.event(entry))

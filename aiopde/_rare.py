@@ -27,7 +27,7 @@ class Rare:
         self.shared: bool = shared
         self.children: Children | None = None
         self.subdirs: int = 0
-        # What the last call out sets; see Rundown.kill().
+        # What the last call out sets; see Rundown._kill().
         self.completion: anyio.Event | None = None
         # Files that removal does not, or no longer, wait for: directories, and those released but
         # not yet closed. The last of them frees the number of an entry that is gone.

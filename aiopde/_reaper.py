@@ -132,10 +132,17 @@ class Reaper:
                 return going
         return None
 
-    async def complete(self, removal: Removal, grace: float | None) -> None:
-        """Run a removal here, as far as that goes; what is left goes on in the task group."""
+    async def complete(self, removal: Removal, grace: float | None, *, later: bool) -> None:
+        """
+        Run a removal here, as far as that goes; what is left goes on in the task group.
+
+        Args:
+            later: Whether all of it is left to that.
+        """
         try:
-            if removal.advance() is not None:
+            if later:
+                await self._leave_to_a_task(removal, self.watch(removal, grace))
+            elif removal.advance() is not None:
                 await self._go_on(removal, self.watch(removal, grace))
             elif not removal.root.fast_acquire:
                 self._end(removal)
@@ -156,8 +163,11 @@ class Reaper:
             obstacle = removal.advance()
         if obstacle is not None:
             # A release handler that might wait must not be cancelled, as this task may be.
-            self.hand_over(removal)
-            await watch.wait(removal.event(removal.root))
+            await self._leave_to_a_task(removal, watch)
+
+    async def _leave_to_a_task(self, removal: Removal, watch: Watch) -> None:
+        self.hand_over(removal)
+        await watch.wait(removal.event(removal.root))
 
     def watch(self, removal: Removal, grace: float | None) -> Watch:
         """Make what waits for a removal, or for a part of it, with an eye on the clock."""

@@ -81,11 +81,11 @@ class Removal:
         usual = None if sinks else PLAIN
         for entry in entries:
             if entry._rare is usual and entry._in_use == 0 and entry._newest is None:
-                # kill() in place, for the many that nobody uses: a tenth of what it costs.
+                # _kill() in place, for the many that nobody uses: a tenth of what it costs.
                 entry._in_use = BIAS
                 entry._rare = plain
             else:
-                entry.kill()
+                entry._kill()
                 entry._removal = self
 
     @property
@@ -167,7 +167,7 @@ class Removal:
     def _descend(self, child: ProcDirEntry) -> None:
         child._unlink()
         if child._removal is not self:  # it was created meanwhile
-            child.kill()
+            child._kill()
             child._removal = self
         self._current = child
 

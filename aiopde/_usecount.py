@@ -48,13 +48,8 @@ class Rundown(Unique):
     _name: str
     _in_use: int
 
-    # Made by kill(), and only when somebody is inside: an Event costs more than a removal.
+    # Made by _kill(), and only when somebody is inside: an Event costs more than a removal.
     _completion: anyio.Event | None
-
-    if TYPE_CHECKING:
-
-        @property
-        def fast_acquire(self) -> bool: ...
 
     @property
     def name(self) -> str:
@@ -106,13 +101,8 @@ class Rundown(Unique):
         if self._in_use == BIAS and self._completion is not None:
             self._completion.set()
 
-    def kill(self) -> bool:
-        """
-        Refuse every call from now on, and for good. Not a checkpoint.
-
-        Returns:
-            True for the one call that did it, False if removal had begun already.
-        """
+    def _kill(self) -> bool:
+        """Refuse every call from now on. True for the one call that did it."""
         if self._in_use < 0:
             return False
         if self._in_use:
@@ -120,25 +110,6 @@ class Rundown(Unique):
             self._completion = anyio.Event()  # type: ignore[misc]  # where a subclass keeps it
         self._in_use += BIAS
         return True
-
-    async def rundown(self) -> None:
-        """
-        Refuse every call from now on, and wait until none is inside.
-
-        Any number of tasks may wait; each returns once the last call is out. A call that waits
-        here from the inside waits for itself.
-
-        A checkpoint; with *fast_acquire* only if it has to wait. Cancellation leaves the
-        count refusing: what began to go never comes back. Call it again to go on waiting.
-
-        Linux: ``proc_entry_rundown``, up to the forced releases.
-        """
-        self.kill()
-        if self._in_use != BIAS:
-            assert self._completion is not None
-            await self._completion.wait()
-        elif not self.fast_acquire:
-            await checkpoint()
 
     def statistics(self) -> UseCountStatistics:
         """Return a frozen snapshot, for debugging and for tests."""
@@ -190,6 +161,34 @@ class UseCount(Rundown):
     def fast_acquire(self) -> bool:
         """Whether calls skip the checkpoint where they need not wait."""
         return self._fast_acquire
+
+    def kill(self) -> bool:
+        """
+        Refuse every call from now on, and for good. Not a checkpoint.
+
+        Returns:
+            True for the one call that did it, False if removal had begun already.
+        """
+        return self._kill()
+
+    async def rundown(self) -> None:
+        """
+        Refuse every call from now on, and wait until none is inside.
+
+        Any number of tasks may wait; each returns once the last call is out. A call that waits
+        here from the inside waits for itself.
+
+        A checkpoint; with *fast_acquire* only if it has to wait. Cancellation leaves the
+        count refusing: what began to go never comes back. Call it again to go on waiting.
+
+        Linux: ``proc_entry_rundown``, up to the forced releases.
+        """
+        self._kill()
+        if self._in_use != BIAS:
+            assert self._completion is not None
+            await self._completion.wait()
+        elif not self._fast_acquire:
+            await checkpoint()
 
     def __repr__(self) -> str:
         state = "removing" if self.removing else "live"

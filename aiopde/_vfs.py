@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import stat
 from errno import EACCES, EINVAL, EISDIR, ENOTDIR
-from threading import get_ident
 from typing import TYPE_CHECKING, Any, Final
 
 from ._check import check_int, check_thread
@@ -311,8 +310,7 @@ class VFS:
 
     async def _arrive(self, path: str | ProcDirEntry, **how: Any) -> ProcDirEntry:
         """Make the checkpoint of a call, if it has one, and find what it is about after that."""
-        if self._thread != get_ident():
-            check_thread(self, self._thread)
+        check_thread(self, self._thread)
         # A name is not asked if it is an entry: that of an ABC takes long to answer.
         if type(path) is not str and isinstance(path, ProcDirEntry):
             if not path.fast_acquire:

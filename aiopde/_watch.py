@@ -11,7 +11,7 @@ import anyio
 
 from ._deadlock import find_cycle, goal_of
 from ._errors import error
-from ._holders import holders, own_sites
+from ._holders import holders, in_any_handler, own_sites
 from ._kinds import KillableEntry
 from ._removal import is_below
 from ._trace import logger
@@ -56,18 +56,25 @@ def list_of(holders: Sequence[Holder]) -> str:
     return f"{len(holders)} call(s)" + "".join(f"\n  {holder}" for holder in holders)
 
 
-def refuse_self_removal(entry: ProcDirEntry) -> None:
+def refuse_self_removal(entry: ProcDirEntry) -> bool:
     """
     Raise ``EDEADLK`` if the running call is inside what is to be removed.
 
     Nothing was changed then. Linux hangs for ever.
+
+    Returns:
+        True if the removal may be begun here, but not gone on with: a plain handler, for which
+        it would not wait, has started this task eagerly and is to run on.
     """
     if entry._in_use == 0 and entry._newest is None and entry._rare.children is None:
-        return  # nobody is inside: to see that is a tenth of what the look at the stack takes
+        return False  # nobody is inside: to see that is a tenth of what a look at the stack takes
+    if not in_any_handler():
+        return False
     for inside in own_sites():
         if is_below(inside, entry):
             why = "its removal would wait for this very call: use remove_self()"
             raise error(EDEADLK, inside.path, why)
+    return in_any_handler(plain=True)
 
 
 class Vigil(ABC):

@@ -78,8 +78,8 @@ MUTANTS: Final = (
     Mutant(
         "rundown: the completion is made after the bias, and after an await",
         "_usecount.py",
-        "        self.kill()\n        if self._in_use != BIAS:\n",
-        "        self.kill()\n        if self._in_use != BIAS:\n            await checkpoint()\n"
+        "        self._kill()\n        if self._in_use != BIAS:\n",
+        "        self._kill()\n        if self._in_use != BIAS:\n            await checkpoint()\n"
         "            self._completion = anyio.Event()\n",
     ),
     # -- in and out of an open file
@@ -323,7 +323,7 @@ MUTANTS: Final = (
     Mutant(
         "remover: what was created meanwhile is not shut",
         "_removal.py",
-        "            child.kill()\n            child._removal = self\n",
+        "            child._kill()\n            child._removal = self\n",
         "            child._removal = self\n",
     ),
     Mutant(
@@ -364,10 +364,10 @@ MUTANTS: Final = (
         "remover: an await before the unlinking",
         "_procfs.py",
         "            removal = self._reaper.begin(entry, removable(entry))\n"
-        "            await self._reaper.complete(removal, grace)\n",
+        "            await self._reaper.complete(removal, grace, later=later)\n",
         "            await checkpoint()\n"
         "            removal = self._reaper.begin(entry, removable(entry))\n"
-        "            await self._reaper.complete(removal, grace)\n",
+        "            await self._reaper.complete(removal, grace, later=later)\n",
     ),
     Mutant(
         "by name: an older removal is joined",
@@ -397,6 +397,12 @@ MUTANTS: Final = (
         "            event.set()\n        self._waiters.clear()\n",
         "        for event in list(self._waiters)[:1]:\n            event.set()\n"
         "            del self._waiters[event]\n",
+    ),
+    Mutant(
+        "remover: started eagerly by a plain handler, it goes on below that",
+        "_watch.py",
+        "    return in_any_handler(plain=True)\n",
+        "    return False\n",
     ),
     Mutant(
         "kill: wakes nobody who waits for a condition",
@@ -438,9 +444,9 @@ MUTANTS: Final = (
     Mutant(
         "rundown: shuts the door after the last is out",
         "_usecount.py",
-        "        self.kill()\n        if self._in_use != BIAS:\n",
+        "        self._kill()\n        if self._in_use != BIAS:\n",
         "        while self._in_use > 0:\n            await checkpoint()\n"
-        "        self.kill()\n        if self._in_use != BIAS:\n",
+        "        self._kill()\n        if self._in_use != BIAS:\n",
     ),
     Mutant(
         "remover: releases nothing, and waits for the closers",

@@ -81,7 +81,6 @@ ACTS_BEFORE_THE_CHECKPOINT: Acts = {
     "ProcFS.remove_subtree": lambda s: s.proc.remove_subtree("idle"),
     "ProcDirEntry.remove": lambda s: s.idle.remove(),
     "ProcDirEntry.aclose": lambda s: s.idle.aclose(),
-    "ProcDirEntry.rundown": lambda s: s.entry.rundown(),
     "ProcFile.aclose": lambda s: s.file.aclose(),
     "Mapping.aclose": lambda s: s.mapping.aclose(),
     "UseCount.rundown": lambda s: s.count.rundown(),

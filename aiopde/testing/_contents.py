@@ -196,7 +196,7 @@ class Contents:
             held: object = value
             # Most are empty, and stay so.
             now = copy_of(value) if before or type(held) not in BUILT_IN or value else before
-            if not same(before, now):
+            if now is not before and not same(before, now):
                 self._met[id(value)] = value, key, step, now
                 self._see_inner(value, key)
                 # Values of different keys, or in different places, can change in any order; new

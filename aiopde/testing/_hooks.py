@@ -229,7 +229,10 @@ class Slot:
         if accesses is None:
             return self._get(thing, owner)
         # As touch() does, without a call of it: this is most of what a step costs.
-        key = tracker.names.key(thing, self._name)
+        try:
+            key = tracker.names.fields[id(thing)][self._name]
+        except KeyError:
+            key = tracker.names.key(thing, self._name)
         accesses[key] = accesses.get(key, 0) | READ
         value = self._get(thing, owner)
         if not PLAIN[type(value)]:

@@ -9,6 +9,7 @@ to be the same one in each execution.
 from __future__ import annotations
 
 import sys
+from collections import defaultdict
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final, final
 
@@ -37,8 +38,10 @@ class Names:
         self.scopes: set[int] = set()
         """The keys that stand for a cancel scope being cancelled."""
         self._numbers: dict[Hashable, int] = {}
-        self._keys: dict[tuple[int, str], int] = {}
-        """The numbers again, by id and attribute: every object in here is kept in a table below."""
+        self.fields: dict[int, dict[str, int]] = {}
+        """Of each object that has a name, by id: the numbers of its attributes met so far."""
+        self._fields: defaultdict[Hashable, dict[str, int]] = defaultdict(dict)
+        """The same by name, in whichever execution."""
         self._old: dict[int, tuple[object, Hashable]] = {}
         """Objects that were there before the search, and their names."""
         self._new: dict[int, tuple[object, Hashable]] = {}
@@ -54,7 +57,7 @@ class Names:
     def forget(self) -> set[str]:
         """Forget what the execution before made; return the classes of what it made unseen."""
         self._new = {}
-        self._keys = {}
+        self.fields = {number: self._fields[name] for number, (_, name) in self._old.items()}
         unborn, self._unborn = self._unborn, []
         # Who holds it: our list, our table, the loop's variable, and the call's argument.
         return {type(thing).__qualname__ for thing in unborn if sys.getrefcount(thing) <= 4}
@@ -67,9 +70,8 @@ class Names:
 
     def give(self, thing: object, name: Hashable) -> None:
         """Give an object a name, or another one."""
-        if id(thing) in self._new or id(thing) in self._old:
-            self._keys = {}
         self._new[id(thing)] = thing, name
+        self.fields[id(thing)] = self._fields[name]
 
     def created(self, thing: object) -> None:
         """Note that an object is new, and name it after the step that made it."""
@@ -89,6 +91,7 @@ class Names:
             return found[1]
         name = ("old", type(thing).__qualname__, len(self._old))
         self._old[id(thing)] = thing, name
+        self.fields[id(thing)] = self._fields[name]
         self._unborn.append(thing)
         return name
 
@@ -107,11 +110,10 @@ class Names:
     # -- keys -------------------------------------------------------------------------------------
 
     def key(self, thing: object, field: str) -> int:
-        """Return the number of an attribute of an object."""
-        known = self._keys.get((id(thing), field))
-        if known is None:
-            known = self._keys[id(thing), field] = self.number((self.of(thing), field))
-        return known
+        """Return the number of an attribute of an object, where :attr:`fields` has none yet."""
+        name = self.of(thing)
+        number = self._fields[name][field] = self.number((name, field))
+        return number
 
     def number(self, key: Hashable) -> int:
         """Return the number of a key."""

@@ -35,7 +35,7 @@ class Order:
         self._order()
 
     def _order(self) -> None:
-        touched: dict[int, dict[int, int]] = {}
+        touched: dict[int, list[int]] = {}
         for number, event in enumerate(self.events):
             before = 0
             for cause in event.after:
@@ -77,21 +77,26 @@ class Order:
                 yield name, count
 
 
-def _touch(event: Event, touched: dict[int, dict[int, int]]) -> int:
+def _touch(event: Event, touched: dict[int, list[int]]) -> int:
     """
     Add a step; return the earlier ones that touched the same, in a way in which order matters.
 
     Args:
-        touched: Of each key, and each of the kinds of access to it, the steps.
+        touched: Of each key, the steps that read it, those that add to it, and the others.
     """
     found, this = 0, 1 << event.number
     for key, kinds in event.accesses.items():
         steps = touched.get(key)
         if steps is None:
-            touched[key] = {kinds: this}
-            continue
-        for others, earlier in steps.items():
-            if others != kinds or kinds not in (READ, ADD):
-                found |= earlier
-        steps[kinds] = steps.get(kinds, 0) | this
+            steps = touched[key] = [0, 0, 0]
+        readers, adders, others = steps
+        if kinds == READ:
+            found |= adders | others
+            steps[0] = readers | this
+        elif kinds == ADD:
+            found |= readers | others
+            steps[1] = adders | this
+        else:
+            found |= readers | adders | others
+            steps[2] = others | this
     return found

@@ -261,7 +261,10 @@ class Tracker:
         """Note an access; what the hooks call."""
         accesses = self.accesses
         if accesses is not None:
-            key = self.names.key(thing, field)
+            try:
+                key = self.names.fields[id(thing)][field]
+            except KeyError:
+                key = self.names.key(thing, field)
             accesses[key] = accesses.get(key, 0) | (WRITE if write else READ)
 
     def touch_thing(self, thing: object, field: str, write: bool) -> None:

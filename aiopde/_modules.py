@@ -15,6 +15,7 @@ from anyio.lowlevel import checkpoint_if_cancelled
 from ._errors import error
 from ._kmod import MODULE_NAME_LEN, check_module_name
 from ._module import EXIT, Module, ModuleState
+from ._params import check_params
 from ._trace import emit, logger, sinks
 from ._turn import Stepped, switch
 from ._unload import UnloadWatch
@@ -196,6 +197,7 @@ class Modules:
         module.state = ModuleState.COMING
         # Those it uses may have been loaded on its behalf, and came first.
         self.all[module] = self.all.pop(module)
+        check_params(module.name, text.main, module.params)
         exit_ = _context_manager(text.main(self._kernel, **module.params))
         if inspect.isawaitable(exit_):
             module._permanent = True

@@ -105,7 +105,8 @@ class TestErrorsOfReleases:
         handlers.errors["release"] = OSError(EIO, "cannot")
         if held_up:
             handlers.hold_up("release")
-        with pytest.raises(ExceptionGroup, match="not everything had gone well") as caught:
+
+        async def use_and_leave() -> None:
             async with ProcFS() as proc, create_task_group() as tg:
                 entry = proc.create("x", handlers.ops("read", "release"))
                 file = await proc.open("x")
@@ -119,7 +120,10 @@ class TestErrorsOfReleases:
                 if held_up:
                     assert (state(entry), remover.done) == ("releasing", True)
                     handlers.let_go("release")
-        assert reader.result == b"content"
+                assert reader.result == b"content"
+
+        with pytest.raises(ExceptionGroup, match="not everything had gone well") as caught:
+            await use_and_leave()
         assert caught.value.exceptions == (handlers.errors["release"],)
         assert handlers.log.count("release None") == 1
 

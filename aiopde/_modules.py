@@ -278,9 +278,8 @@ class Modules:
             users = ", ".join(user.name for user in module._used_by)
             raise error(EWOULDBLOCK, name, f"in use by {users}")
         if module.state is not ModuleState.LIVE or module._replaced_by is not None:
-            state = module.state.value.lower()
-            why = f"the module is {state}, or reloading: to wait for it, find_module() it first"
-            raise error(EBUSY, name, why)
+            state = "reloading" if module._replaced_by else module.state.value.lower()
+            raise error(EBUSY, name, f"the module is {state}: wait until that is over")
         if module._permanent and not force:
             raise error(EBUSY, name, "it has an init and no exit: force it, with os.O_TRUNC")
         self._refuse_references(module, force=force)

@@ -101,4 +101,8 @@ def encode(where: str, text: object) -> bytes:
     if not isinstance(text, str):
         msg = f"{where} wants str or bytes, got {text!r:.100}"
         raise TypeError(msg)
-    return text.encode("utf-8", "surrogateescape")
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError as exc:
+        exc.reason += f": {where} got it"
+        raise

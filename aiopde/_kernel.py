@@ -203,6 +203,7 @@ class Kernel:
                 depends on is still loading after 30 s; ``ENOENT``: one that it depends on is not
                 there, or there is no such file; ``ENOEXEC``: no module; ``EINTR``: the kernel
                 was left.
+            TypeError: The main function does not take these *params*, or wants others.
             Exception: Whatever init raised. Exit does not run then; what init registered is
                 removed, and its background tasks are cancelled, before this raises.
 

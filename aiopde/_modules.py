@@ -15,6 +15,7 @@ from anyio.lowlevel import checkpoint_if_cancelled
 from ._errors import error
 from ._kmod import MODULE_NAME_LEN, check_module_name
 from ._module import EXIT, Module, ModuleState
+from ._params import check_params
 from ._trace import emit, logger, sinks
 from ._turn import Stepped, switch
 from ._unload import UnloadWatch
@@ -196,6 +197,7 @@ class Modules:
         module.state = ModuleState.COMING
         # Those it uses may have been loaded on its behalf, and came first.
         self.all[module] = self.all.pop(module)
+        check_params(module.name, text.main, module.params)
         exit_ = _context_manager(text.main(self._kernel, **module.params))
         if inspect.isawaitable(exit_):
             module._permanent = True
@@ -276,9 +278,8 @@ class Modules:
             users = ", ".join(user.name for user in module._used_by)
             raise error(EWOULDBLOCK, name, f"in use by {users}")
         if module.state is not ModuleState.LIVE or module._replaced_by is not None:
-            state = module.state.value.lower()
-            why = f"the module is {state}, or reloading: to wait for it, find_module() it first"
-            raise error(EBUSY, name, why)
+            state = "reloading" if module._replaced_by else module.state.value.lower()
+            raise error(EBUSY, name, f"the module is {state}: wait until that is over")
         if module._permanent and not force:
             raise error(EBUSY, name, "it has an init and no exit: force it, with os.O_TRUNC")
         self._refuse_references(module, force=force)

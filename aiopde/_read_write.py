@@ -32,16 +32,16 @@ if TYPE_CHECKING:
 
 # The hot path, written out: a helper, a context manager or a decorator would each cost more
 # than the guard itself. One attribute tells a file nobody is inside of (0) from one that is
-# busy or going away, and leaving is as cheap as long as nobody else came meanwhile. The limit
-# is MAX_RW_COUNT, as a constant. (A limit that CPython compares faster, below 2**30, with the
-# default let through beside it, takes 2 % off a read with a size and adds 3 to one without, or
-# the other way round. A slot for the reader in each file takes 3 % off, for 8 bytes more; a
-# function made for each file, 8 %, for some 200.)
+# busy or going away, and leaving is as cheap as long as nobody else came meanwhile. Sizes are
+# the default (MAX_RW_COUNT, as a constant) or below 2**30; others go the long way, and what is no
+# int cannot be shifted. (To compare with both limits takes 5 % longer without a size, and lets a
+# float pass. A slot for the reader in each file takes 3 % off, for 8 bytes more; a function made
+# for each file, 8 %, for some 200.)
 async def read(self: ProcFile, size: int = MAX_RW_COUNT) -> bytes:
     """Run a coroutine function."""
     file = self._file
     try:
-        if file._in_use or not 0 <= size <= 0x7FFFF000:
+        if file._in_use or (size != 0x7FFFF000 and size >> 30):
             size = await file._take_position("read", size)
         else:
             file._in_use = 1
@@ -76,7 +76,7 @@ async def read_plain(self: ProcFile, size: int = MAX_RW_COUNT) -> bytes:
     """Call a plain function."""
     file = self._file
     try:
-        if file._in_use or not 0 <= size <= 0x7FFFF000:
+        if file._in_use or (size != 0x7FFFF000 and size >> 30):
             return await read_run(self, size)
     except TypeError:
         check_size("read", size)

@@ -398,8 +398,13 @@ class VFS:
         cred: Credentials = ROOT,
         dir_fd: ProcFile | None = None,
     ) -> str:
-        """Do what :meth:`read_bytes` does, and decode it as UTF-8."""
-        return (await self.read_bytes(path, cred=cred, dir_fd=dir_fd)).decode()
+        """
+        Do what :meth:`read_bytes` does, and decode it as UTF-8.
+
+        Raises:
+            UnicodeDecodeError: That it is not.
+        """
+        return _decoded(await self.read_bytes(path, cred=cred, dir_fd=dir_fd))
 
     async def write_bytes(
         self,
@@ -429,7 +434,12 @@ class VFS:
         cred: Credentials = ROOT,
         dir_fd: ProcFile | None = None,
     ) -> None:
-        """Encode *text* as UTF-8 and do what :meth:`write_bytes` does."""
+        """
+        Encode *text* as UTF-8 and do what :meth:`write_bytes` does.
+
+        Raises:
+            UnicodeEncodeError: It has lone surrogates; nothing was opened.
+        """
         await self.write_bytes(path, _encoded(text), cred=cred, dir_fd=dir_fd)
 
     async def _one_shot(
@@ -458,4 +468,16 @@ def _encoded(text: Any) -> bytes:
     if not isinstance(text, str):
         msg = f"write_text wants str, not {type(text).__name__}: use write_bytes()"
         raise TypeError(msg)
-    return text.encode()
+    try:
+        return text.encode()
+    except UnicodeEncodeError as exc:
+        exc.reason += ": encode it as you mean it, and use write_bytes()"
+        raise
+
+
+def _decoded(data: bytes) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError as exc:
+        exc.reason += ": what is no text, read_bytes() returns"
+        raise

@@ -1,9 +1,10 @@
 """The public surface: what `import aiopde` gives, and that each part of it is whole."""
 
+import re
 import subprocess
 import sys
 from collections import Counter
-from inspect import isclass, isfunction, ismodule, isroutine
+from inspect import get_annotations, isclass, isfunction, ismodule, isroutine
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,22 @@ def test_public_names_are_whole(name: str) -> None:
         if not member.__doc__
     ]
     assert undocumented == []
+
+
+@pytest.mark.parametrize("name", [name for name in CLASSES_AND_FUNCTIONS if name[0].isupper()])
+def test_public_members_are_meant(name: str) -> None:
+    """
+    What completion shows of a class has its type in typing/api.py; what is ours has an underscore.
+    """
+    members = {
+        member
+        for part in getattr(aiopde, name).__mro__
+        if is_ours(part)
+        for member in (*part.__dict__, *get_annotations(part))
+    }
+    typed = (TESTS / "typing/api.py").read_text()
+    public = sorted(member for member in members if not member.startswith("_"))
+    assert [each for each in public if not re.search(rf"[.]{each}\b|\b{each}=", typed)] == []
 
 
 def test_each_name_is_listed_once() -> None:

@@ -105,7 +105,7 @@ class TestInsmod:
         async with Kernel() as kernel:
             with pytest.raises(TypeError, match="yields once"):
                 await kernel.insmod(wrong)
-            with pytest.raises(TypeError, match="unexpected keyword"):
+            with pytest.raises(TypeError, match="has no parameter size"):
                 await kernel.insmod(pdemod, size=4)
             with pytest.raises(RuntimeError, match="yield"):
                 await kernel.insmod(no_yield)

@@ -54,6 +54,28 @@ class TestRead:
                 await file.readv([MAX_RW_COUNT, 1])
         assert max(sizes) == MAX_RW_COUNT
 
+    @pytest.mark.parametrize("fast", [False, True])
+    @pytest.mark.parametrize("plain", [False, True])
+    async def test_sizes_at_the_limits(self, plain: bool, fast: bool) -> None:
+        """
+        Each reaches the handler as it is, up to the most that one read moves.
+        """
+        sizes: list[int] = []
+
+        def read(file: File, size: int, pos: int) -> bytes:
+            sizes.append(size)
+            return b""
+
+        async def slowly(file: File, size: int, pos: int) -> bytes:
+            return read(file, size, pos)
+
+        given = [0, 1, 2**30 - 1, 2**30, MAX_RW_COUNT - 1, MAX_RW_COUNT]
+        async with opened(ProcOps(read=read if plain else slowly), fast_acquire=fast) as file:
+            for size in (*given, MAX_RW_COUNT + 1, 1 << 40):
+                await file.read(size)
+            assert sizes == [*given, MAX_RW_COUNT, MAX_RW_COUNT]
+            assert (file.tell(), file.entry.in_use) == (0, 0)
+
     async def test_a_short_read_is_not_the_end(self) -> None:
         """
         A handler may return less than asked; only nothing is the end.
@@ -89,10 +111,11 @@ class TestRead:
             raise TypeError("mine")
 
         ops = ProcOps(read=mistake) if plain else failing(TypeError("mine"), "read")
-        wrong: Any = "10"
+        wrong: list[Any] = ["10", 1.5, 0.0, None]
         async with opened(ops, fast_acquire=fast, killable=killable) as file:
-            with pytest.raises(TypeError, match=r"as read\(4096\), not '10'"):
-                await file.read(wrong)
+            for size in wrong:
+                with pytest.raises(TypeError, match=rf"as read\(4096\), not {size!r}"):
+                    await file.read(size)
             with pytest.raises(TypeError, match=r"as readv\(\[20, 30\]\), not bytearray"):
                 await file.readv([bytearray(4)])  # type: ignore[list-item]
             for given in (4096, 1 << 40):

@@ -96,6 +96,75 @@ class TestErrorsOfReleases:
                 assert errors_of(joiner) == [handlers.errors["release"]]
                 await entry.remove()  # has been told, and is not told again
 
+    @pytest.mark.parametrize("held_up", [False, True])
+    async def test_reach_who_leaves_the_tree(self, held_up: bool) -> None:
+        """
+        If the remover was cancelled and nobody awaits the removal again, they end the tree's block.
+        """
+        handlers = Handlers()
+        handlers.errors["release"] = OSError(EIO, "cannot")
+        if held_up:
+            handlers.hold_up("release")
+
+        async def use_and_leave() -> None:
+            async with ProcFS() as proc, create_task_group() as tg:
+                entry = proc.create("x", handlers.ops("read", "release"))
+                file = await proc.open("x")
+                handlers.hold_up("read")
+                reader = await start(tg, file.read)
+                remover = await start(tg, entry.remove)
+                remover.cancel()
+                await all_blocked()
+                handlers.let_go("read")
+                await all_blocked()
+                if held_up:
+                    assert (state(entry), remover.done) == ("releasing", True)
+                    handlers.let_go("release")
+                assert reader.result == b"content"
+
+        with pytest.raises(ExceptionGroup, match="not everything had gone well") as caught:
+            await use_and_leave()
+        assert caught.value.exceptions == (handlers.errors["release"],)
+        assert handlers.log.count("release None") == 1
+
+    @pytest.mark.parametrize("removed", [False, True])
+    @pytest.mark.parametrize("kind", ["suspending", "coroutine", "plain"])
+    async def test_of_the_last_call_out_are_logged(
+        self, kind: str, removed: bool, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """
+        Closed with a call inside, a file is released by that: the call has a result of its own.
+
+        So has a removal that waits for it.
+        """
+        handlers = Handlers()
+        handlers.hold_up("read")
+
+        async def suspending(file: File) -> None:
+            await checkpoint()
+            raise OSError(EIO, "cannot")
+
+        async def coroutine(file: File) -> None:
+            raise OSError(EIO, "cannot")
+
+        def plain(file: File) -> None:
+            raise OSError(EIO, "cannot")
+
+        release = {"suspending": suspending, "coroutine": coroutine, "plain": plain}[kind]
+        async with ProcFS() as proc, create_task_group() as tg:
+            entry = proc.create("x", ProcOps(read=handlers.read, release=release))
+            file = await proc.open("x")
+            reader = await start(tg, file.read)
+            await file.aclose()
+            remover = await start(tg, entry.remove) if removed else None
+            handlers.let_go("read")
+            await all_blocked()
+            assert reader.result == b"content"
+            assert entry.statistics().open_files == 0
+            assert remover is None or (remover.result, state(entry)) == (None, "gone")
+        ours = [record.getMessage() for record in caplog.records if record.name == "aiopde"]
+        assert ours == ["the release handler of /proc/x failed"]
+
     async def test_when_cancelled_at_the_end(self) -> None:
         """
         A remover cancelled in its last checkpoint was told nothing: the next one is.

@@ -25,6 +25,14 @@ class TestSingle:
         assert await OpenFile(single(show)).read_all() == "hé".encode()
         assert await OpenFile(single(plain)).read_all(1) == "hé".encode()
 
+    async def test_text_that_has_no_bytes(self) -> None:
+        """
+        Half a surrogate pair is told, with where it was; the escapes of the os module are bytes.
+        """
+        assert await OpenFile(single(lambda: "a\udcff")).read_all() == b"a\xff"
+        with pytest.raises(UnicodeEncodeError, match=r"not allowed: puts\(\) got it"):
+            await OpenFile(single(lambda: "a\ud800")).read_all()
+
     async def test_who_can_take_m_gets_it(self) -> None:
         """
         A parameter that may be left out is passed all the same.

@@ -58,6 +58,17 @@ class TestAdmission:
         assert (count.in_use, count.removing) == (0, removed)
 
 
+class TestAttributes:
+    def test_name_and_fast_acquire(self) -> None:
+        """
+        What it was made with; the name may be changed.
+        """
+        count = UseCount("pool", fast_acquire=True)
+        count.name = "cache"
+        assert (count.name, count.fast_acquire) == ("cache", True)
+        assert (UseCount().name, UseCount().fast_acquire) == ("", False)
+
+
 class TestKill:
     def test_is_true_for_one(self) -> None:
         """

@@ -354,3 +354,19 @@ class TestOpening:
                 await start(tg, replace)
                 async with await proc.open("x") as file:
                     assert file.entry is new[0]
+
+
+class TestText:
+    async def test_that_is_none(self) -> None:
+        """
+        What cannot be UTF-8 is told, with what to do instead; nothing was opened or lost.
+        """
+        handlers = Handlers(b"\xff")
+        async with ProcFS() as proc:
+            proc.create("x", ProcOps.of(handlers), mode=0o666)
+            with pytest.raises(UnicodeEncodeError, match=r"and use write_bytes\(\)"):
+                await proc.write_text("x", "a\udc80")
+            assert handlers.log == []
+            with pytest.raises(UnicodeDecodeError, match=r"text, read_bytes\(\) returns"):
+                await proc.read_text("x")
+            assert await proc.read_bytes("x") == b"\xff"

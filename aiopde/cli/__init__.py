@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
 from ._arguments import make_parser
 from ._errors import CommandError
@@ -37,7 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from .completion import complete
 
         complete(parser)
-    options = parser.parse_args(arguments)
+    options, unknown = parser.parse_known_args(arguments)
+    if unknown:  # told by the command itself, whose --help it names
+        options.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     code = 130
     try:
         code = execute(options)
@@ -48,21 +50,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def execute(options: argparse.Namespace) -> int:
     """Run the command; what the user can put right is told in one line."""
-    # A name in the tree may be no text, and a terminal may know few characters.
-    for stream in (sys.stdout, sys.stderr):
-        _never_fail(stream)
+    _prepare_output()
     try:
         code = int(options.command(options))
         sys.stdout.flush()
     except CommandError as exc:
         print(f"aiopde: {exc}", file=sys.stderr)
         return exc.code
-    except BrokenPipeError:
-        # Who read our output has seen enough. Nothing is left to be written at exit.
+    except OSError as exc:
+        # Nothing is left to be written at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        if not isinstance(exc, BrokenPipeError):  # who read our output has seen enough
+            print(f"aiopde: {exc.strerror}", file=sys.stderr)
         return 1
     return code
 
 
-def _never_fail(stream: TextIO) -> None:
-    stream.reconfigure(errors="backslashreplace")  # type: ignore[attr-defined]
+def _prepare_output() -> None:
+    """Let nothing that is printed fail for what it says, or because nobody is there to see it."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # closed by the shell: >&-
+            stream = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  as long as we run
+            setattr(sys, name, stream)
+        # A name in the tree may be no text, and a terminal may know few characters.
+        stream.reconfigure(errors="backslashreplace")

@@ -8,7 +8,7 @@ import math
 import os
 from importlib import import_module
 from random import SystemRandom
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from ._loops import LOOPS
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     Commands = argparse._SubParsersAction["Parser"]  # noqa: SLF001  it has no other name
+
+MANY_READERS: Final = 100_000
 
 RACE_CODES = """\
 exit codes:
@@ -158,7 +160,7 @@ def _add(
         function = getattr(import_module(f"aiopde.cli.{where}"), name)
         return function(options)
 
-    parser.set_defaults(command=run)
+    parser.set_defaults(command=run, parser=parser)
     return parser
 
 
@@ -194,6 +196,7 @@ def _add_run(commands: Commands) -> None:
         "modules",
         metavar="MODULE",
         nargs="*",
+        type=path,
         help="a Python file (./x.py), an import path (package.x), or a name on the module path",
     )
     add(
@@ -214,7 +217,8 @@ def _add_run(commands: Commands) -> None:
 
 def _add_modules(commands: Commands) -> None:
     insmod = _add_client(commands, "insmod", "modules", "load a module from a file")
-    insmod.add_argument("program", metavar="FILE", help="./x.py, or an import path, package.x")
+    text = "./x.py, or an import path, package.x"
+    insmod.add_argument("program", metavar="FILE", type=path, help=text)
     insmod.add_argument("--name", help="what to call it (default: as the file)")
     _add_params(insmod)
     rmmod = _add_client(commands, "rmmod", "modules", "unload a module", RMMOD)
@@ -230,7 +234,7 @@ def _add_modules(commands: Commands) -> None:
     _add_params(reload)
     text = "load a module by name, and before it what it depends on"
     modprobe = _add_client(commands, "modprobe", "modules", text)
-    modprobe.add_argument("name", metavar="NAME")
+    modprobe.add_argument("name", metavar="NAME", type=name)
     _add_params(modprobe)
     _add_client(commands, "lsmod", "modules", "list the modules")
     modinfo = _add_client(commands, "modinfo", "modules", "describe a module that is loaded")
@@ -245,7 +249,7 @@ def _add_params(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_module_name(parser: argparse.ArgumentParser) -> None:
-    _offer(parser.add_argument("name", metavar="NAME"), "module_names")
+    _offer(parser.add_argument("name", metavar="NAME", type=name), "module_names")
 
 
 # -- who is inside ------------------------------------------------------------------------------
@@ -256,8 +260,8 @@ def _add_holders(commands: Commands) -> None:
     _add_path(ps, "only those below this entry")
     text = "tell what a removal waits for"
     why = _add_client(commands, "why", "holders", text, WHY)
-    name = why.add_argument("name", metavar="NAME", help="of a module, or the path of an entry")
-    _offer(name, "module_names")
+    text = "of a module, or the path of an entry"
+    _offer(why.add_argument("name", metavar="NAME", type=name, help=text), "module_names")
 
 
 # -- files --------------------------------------------------------------------------------------
@@ -294,7 +298,7 @@ def _add_mounts(commands: Commands) -> None:
     mount.add_argument("--allow-other", action="store_true", help=text)
     text = "unmount the tree from a directory"
     umount = _add_client(commands, "umount", "mounts", text, UMOUNT)
-    _offer(umount.add_argument("dir", metavar="DIR"), "mount_points")
+    _offer(umount.add_argument("dir", metavar="DIR", type=path), "mount_points")
 
 
 # -- the others ---------------------------------------------------------------------------------
@@ -314,10 +318,10 @@ def _add_race(commands: Commands) -> None:
     parser = _add(commands, "race", "race", text, RACE, RACE_CODES)
     add = parser.add_argument
     _add_backend(parser)
-    add("--readers", type=positive, default=100, metavar="N", help="default: 100")
+    add("--readers", type=number_of_readers, default=100, metavar="N", help="default: 100")
     add(
         "--seed",
-        type=int,
+        type=whole,
         default=SystemRandom().randrange(10_000),
         metavar="S",
         help="repeats the same workload; the loop still decides who comes first",
@@ -358,20 +362,35 @@ def _offer(action: argparse.Action, what: str) -> None:
 # -- values -------------------------------------------------------------------------------------
 
 
-def positive(text: str) -> int:
-    """Read a number that must be at least 1."""
+def whole(text: str) -> int:
+    """Read a whole number."""
     try:
-        number = int(text)
+        return int(text)
     except ValueError:
-        number = 0
-    if number < 1:
-        msg = f"must be a number from 1 on, not {text!r}"
+        msg = f"must be a whole number, not {text!r:.40}"
+        raise argparse.ArgumentTypeError(msg) from None
+
+
+def number_of_readers(text: str) -> int:
+    """Read a number of tasks, which the machine has to hold."""
+    number = whole(text)
+    if not 1 <= number <= MANY_READERS:
+        msg = f"must be a number from 1 to {MANY_READERS}, not {text!r:.40}"
         raise argparse.ArgumentTypeError(msg)
     return number
 
 
+# An empty one would come from a variable that is not set.
+def name(text: str) -> str:
+    """Read the name of a module."""
+    if not text:
+        msg = "must be a name, not ''"
+        raise argparse.ArgumentTypeError(msg)
+    return text
+
+
 def path(text: str) -> str:
-    """Read a path of the machine: where "" would come from a variable that is not set."""
+    """Read a path of the machine, or what leads to a module."""
     if not text:
         msg = "must be a path, not ''"
         raise argparse.ArgumentTypeError(msg)

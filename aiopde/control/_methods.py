@@ -153,12 +153,13 @@ class Session:
         if len(self._files) >= MAX_FILES:
             raise error(EMFILE, path, f"a connection has at most {MAX_FILES} files open")
         file = await self._kernel.proc.open(path, _MODES[mode])
-        if file.entry.is_dir():
+        entry = file.entry
+        if entry.is_dir():
             await file.aclose()
-            raise error(ENOTDIR if mode == "w" else EINVAL, path, "a directory: use ls")
+            raise error(ENOTDIR if mode == "w" else EINVAL, entry.path, "a directory: use ls")
         number = next(self._numbers)
         self._files[number] = file
-        return {"file": number, "polls": file.entry.ops.poll is not None}
+        return {"file": number, "polls": entry.ops.poll is not None}
 
     async def read(self, file: int, size: int = MAX_READ, offset: int | None = None) -> Told:
         """Read on, or at *offset*, 1 to 262144 bytes; none is the end of the file."""

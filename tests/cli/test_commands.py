@@ -354,6 +354,22 @@ class TestFiles:
             assert process.stderr is not None
             assert process.stderr.read() == ""
 
+    @pytest.mark.parametrize("command", [("tree",), ("cat", "driver/greeting")])
+    def test_output_that_cannot_be_written(self, kernel: Running, command: tuple[str, ...]) -> None:
+        """
+        A full disk ends the command with one line; that nobody wants its output, does not.
+        """
+        with (
+            open("/dev/full", "w", encoding="utf-8") as full,
+            kernel.other(*command, stdout=full) as process,
+        ):
+            assert process.communicate(timeout=10)[1] == "aiopde: No space left on device\n"
+            assert process.returncode == 1
+        closing = ["sh", "-c", 'exec "$@" >&- 2>&-', "sh", *kernel.command(*command)]
+        with running(closing) as process:
+            assert process.communicate(timeout=10) == ("", "")
+            assert process.returncode == 0
+
 
 TREE = """\
 /proc

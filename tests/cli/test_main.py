@@ -37,6 +37,22 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     "a socket before the command": (["--control", "x", "ls"], "aiopde COMMAND --control"),
     "a socket before it, with =": (["--control=x", "ls"], "--control belongs behind"),
     "a loop before the command": (["--backend", "trio", "race"], "--backend belongs behind"),
+    "a seed that is too much of one": (["race", "--seed", "1.5"], "must be a whole number"),
+    "more readers than memory": (["race", "--readers", "1" + 20 * "0"], "from 1 to 100000, not '1"),
+    "no name": (["rmmod", ""], "argument NAME: must be a name, not ''"),
+    "no name to load": (["modprobe", ""], "must be a name"),
+    "no name to explain": (["why", ""], "must be a name"),
+    "no program": (["insmod", ""], "argument FILE: must be a path, not ''"),
+    "no module": (["run", ""], "argument MODULE: must be a path, not ''"),
+    "unmount of nothing": (["umount", ""], "must be a path"),
+    "an argument too many": (
+        ["race", "now"],
+        "aiopde race: unrecognized arguments: now (see aiopde r",
+    ),
+    "two of them": (
+        ["cat", "x", "--size", "3"],
+        "unrecognized arguments: --size 3 (see aiopde cat --",
+    ),
     "abbreviated option": (["race", "--read", "3"], "--read"),
 }
 

@@ -14,23 +14,36 @@ from aiopde import (
     MAX_RW_COUNT,
     ROOT,
     SEQ_SKIP,
+    Cdev,
     Credentials,
+    DevFS,
     DirEntry,
     EntryRemovedError,
     EntryStatistics,
     File,
     HandlerError,
+    Holder,
     Kernel,
     Mapping,
+    Module,
+    ModuleInfo,
+    ModuleState,
     ProcDirEntry,
     ProcFile,
     ProcFS,
     ProcOps,
+    RemovalTimeoutError,
     SeqFile,
     SeqOps,
     Stat,
+    TraceRecord,
+    UseAfterFreeError,
     UseCount,
     UseCountStatistics,
+    WaitQueue,
+    depends,
+    this_module,
+    trace,
 )
 from aiopde.control import Client, connect, default_socket, serve_control
 
@@ -150,6 +163,8 @@ async def stop(m: SeqFile, item: int | None) -> None: ...
 
 
 async def show_item(m: SeqFile, item: int) -> int | None:
+    assert_type(m.index, int)
+    assert_type(m.overflowed, bool)
     return SEQ_SKIP
 
 
@@ -164,6 +179,7 @@ someone = Credentials(uid=1000, gid=100, groups=frozenset({4, 24}))
 assert_type(someone.uid, int)
 assert_type(someone.groups, frozenset[int])
 assert_type(someone.in_group(100), bool)
+assert_type(someone.allows(0o644, 0, 0, os.R_OK), bool)
 someone.uid = 0  # type: ignore[misc]
 
 
@@ -213,7 +229,9 @@ def look(proc: ProcFS, entry: ProcDirEntry, here: ProcFile) -> None:
     assert_type(proc.listdir(), list[str])
     assert_type(proc.listdir("d", cred=someone), list[str])
     assert_type(proc.stat("x", follow_symlinks=False, cred=someone, dir_fd=here), Stat)
-    assert_type(proc.stat("x").st_mode, int)
+    told = proc.stat("x")
+    assert_type(told.st_mode + told.st_ino + told.st_nlink, int)
+    assert_type(told.st_uid + told.st_gid + told.st_size, int)
     assert_type(proc.readlink("l", cred=someone, dir_fd=here), str)
     proc.chmod("x", 0o644, cred=someone, dir_fd=here)
     proc.chown("x", 1, -1, cred=someone, dir_fd=here)
@@ -304,6 +322,9 @@ async def guard() -> None:
     count = UseCount("pool", fast_acquire=True)
     assert_type(UseCount().use(), bool)
     assert_type(count.kill(), bool)
+    assert_type(count.unuse(), None)
+    assert_type(count.fast_acquire, bool)
+    count.name = "pool"
     assert_type(count.in_use, int)
     assert_type(count.removing, bool)
     assert_type(count.statistics(), UseCountStatistics)
@@ -320,6 +341,108 @@ def explain(exc: EntryRemovedError | HandlerError) -> str:
     assert_type(exc.call, str)
     error: OSError = exc
     return str(error.errno)
+
+
+def explain_more(timeout: RemovalTimeoutError, oops: UseAfterFreeError) -> None:
+    assert_type(timeout.seconds, float)
+    assert_type(timeout.holders, tuple[Holder, ...])
+    assert_type((oops.module, oops.entry, oops.handler), tuple[str, str, str])
+    error: TimeoutError = timeout
+    del error
+
+
+def tell(holder: Holder, record: TraceRecord) -> None:
+    assert_type((holder.task, holder.path, holder.op), tuple[str, str, str])
+    assert_type(holder.stack, tuple[str, ...])
+    assert_type(holder.killable, bool)
+    assert_type(holder.waited, float | None)
+    assert_type((record.event, record.path, record.call, record.task), tuple[str, str, str, str])
+    assert_type(record.time, float)
+
+
+async def look_inside(proc: ProcFS, entry: ProcDirEntry) -> None:
+    assert_type(proc.holders(), list[Holder])
+    assert_type(proc.holders(entry), list[Holder])
+    assert_type(entry.holders(), list[Holder])
+    assert_type(entry.killable, bool)
+    assert_type(entry.ops, ProcOps)
+    assert_type(entry.use(), bool)
+    assert_type(entry.unuse(), None)
+    assert_type(entry.remove_self(), bool)
+    with trace(tell_record):
+        await entry.remove(grace=5)
+
+
+def tell_record(record: TraceRecord) -> None: ...
+
+
+# -- handlers that wait -------------------------------------------------------------------------
+
+
+async def wait(file: File, queue: WaitQueue, letters: list[bytes]) -> None:
+    assert_type(await file.wait_event(queue, lambda: letters), None)
+    assert_type(file.poll_wait(queue), None)
+    assert_type(await file.removed.wait(), None)
+    assert_type(file.in_use, int)
+    assert_type(queue.wake_up(), None)
+    await file.wait_event(queue, letters)  # type: ignore[arg-type]
+
+
+# -- modules ------------------------------------------------------------------------------------
+
+
+@depends("bus")
+async def driver(kernel: Kernel, *, size: int = 3) -> AsyncIterator[str]:
+    assert_type(this_module(), Module)
+    this_module().start_soon(kernel.rmmod, "x")
+    this_module().start_soon(kernel.rmmod("x"))  # type: ignore[arg-type]
+    yield "exported"
+
+
+async def load(kernel: Kernel) -> None:
+    assert_type(kernel.proc, ProcFS)
+    assert_type(kernel.dev, DevFS)
+    assert_type(await kernel.insmod(driver, size=4), Module)
+    assert_type(await kernel.insmod("./driver.py", "name", size=4), Module)
+    assert_type(await kernel.modprobe("driver"), Module)
+    assert_type(await kernel.reload("driver", driver), Module)
+    assert_type(await kernel.rmmod("driver", os.O_TRUNC, grace=5), None)
+    assert_type(kernel.lsmod(), list[ModuleInfo])
+    assert_type(kernel.find_module("driver"), Module | None)
+    assert_type(kernel.owner_of(kernel.proc.root), Module | None)
+    assert_type(kernel.oopses + kernel.uses_after_free, int)
+    await kernel.insmod(5)  # type: ignore[arg-type]
+
+
+async def refer(kernel: Kernel, module: Module) -> None:
+    assert_type(kernel.try_module_get(module), bool)
+    assert_type(kernel.module_put(None), None)
+    assert_type(module.try_get(), bool)
+    assert_type(module.get(), None)
+    assert_type(module.put(), None)
+    assert_type(module.name, str)
+    assert_type(module.refcnt, int)
+    assert_type(module.exports, Any)
+    assert_type(module.state is ModuleState.LIVE, bool)
+    assert_type(module.holders(), list[Holder])
+    assert_type(await module.wait_gone(), None)
+    told = module.info()
+    assert_type((told.name, told.size, told.refcnt), tuple[str, int, int])
+    assert_type((told.used_by, told.permanent), tuple[tuple[str, ...], bool])
+    states = (ModuleState.UNFORMED, ModuleState.COMING, ModuleState.GOING, ModuleState.GONE)
+    words: list[str] = [state.value for state in states]
+    del words
+
+
+async def use_a_device(dev: DevFS, module: Module) -> None:
+    device = dev.register("null", ProcOps(), owner=module)
+    assert_type(device, Cdev)
+    assert_type(device.owner, Module | None)
+    assert_type(dev.lookup("null"), Cdev)
+    assert_type(await dev.open("null"), ProcFile)
+    assert_type(dev.holders(device), list[Holder])
+    assert_type(dev.unregister("null"), None)
+    dev.register("null", ProcOps())  # type: ignore[call-arg]
 
 
 async def control(kernel: Kernel) -> None:

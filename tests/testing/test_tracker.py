@@ -24,9 +24,10 @@ from aiopde.testing import _hooks, _opaque, explore
 from aiopde.testing._accesses import ADD, READ, WRITE, Event
 from aiopde.testing._hooks import hooks
 from aiopde.testing._lane import Lane
+from aiopde.testing._lines import lines_of
 from aiopde.testing._names import Names, owner_of
 from aiopde.testing._tracker import Tracker
-from aiopde.testing._variables import lines_of, look, look_on, variables
+from aiopde.testing._variables import look, look_on, variables
 
 if TYPE_CHECKING:
     from collections.abc import Hashable

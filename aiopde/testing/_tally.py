@@ -56,12 +56,12 @@ class Tally:
         plan = next(search)
         while True:
             execution = yield plan
-            self._hear(plan.watch)
+            watch = plan.watch
             self._note(execution)
             if self.failure is not None and not self._keep_going:
+                self._hear(watch)
                 search.close()
                 return f"sampled ({self.schedules})"
-            watch = plan.watch
             try:
                 plan = search.send(execution)
             except StopIteration as stop:
@@ -77,7 +77,8 @@ class Tally:
                 return f"sampled ({self.schedules})"
 
     def _hear(self, watch: Watcher | None) -> None:
-        self.notes |= getattr(watch, "notes", frozenset[str]())
+        if watch is not None:
+            self.notes |= getattr(watch, "notes", frozenset[str]())
 
     def _note(self, execution: Execution) -> None:
         self.schedules += 1

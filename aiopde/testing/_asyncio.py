@@ -87,6 +87,7 @@ class Loop(asyncio.BaseEventLoop):
         """Whether cancellation is a choice."""
         self._scheduled: list[asyncio.TimerHandle]
         self._thread_id: int | None
+        self._task_factory: object
         self._tracker: Tracker | None = None
         self._context = contextvars.copy_context()
         self.explored = Run(search, settings, self._tasks)
@@ -148,7 +149,7 @@ class Loop(asyncio.BaseEventLoop):
             coro = self._tasks.cancellable(coro)
         if self._tracker is not None:
             return WatchedTask(self._tracker, coro, loop=self, **kwargs)
-        if self.get_task_factory() is None:
+        if self._task_factory is None:
             return asyncio.Task(coro, loop=self, **kwargs)
         return super().create_task(coro, **kwargs)
 

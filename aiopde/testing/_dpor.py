@@ -196,7 +196,7 @@ class Explorer:
         What sleeps is known by what it touched, under names that count what was made before it.
         """
         if self._beginnings == BEGINNINGS:
-            self.tracker.notes.add("something that is kept from one schedule to the next")
+            self.tracker.notes.add(self._what_is_kept())
             return
         self._beginnings += 1
         self._begins_again = True
@@ -204,6 +204,12 @@ class Explorer:
         self._fixed = 1
         self._guide = []
         self._again = 0
+
+    def _what_is_kept(self) -> str:
+        kept = "something that is kept from one schedule to the next"
+        unborn = ", ".join(self.tracker.names.unborn())
+        # A copy that is its own garbage, say: it cannot be told from what was there before.
+        return f"{kept}; or is made anew, and by no __init__: {unborn}" if unborn else kept
 
     def _plan_from(self, node: Node, detour: list[Event], last: Event, order: Order) -> None:
         """Plan that a step comes before the one that was made from a state."""

@@ -246,6 +246,8 @@ class Slot:
             tracker.touch(thing, self._name, True)
             if not PLAIN[type(value)]:
                 tracker.see_value(thing, self._name, value, sys._getframe(1))
+        elif tracker.collects:
+            tracker.finalizer_writes(thing, self._name)
         self._member.__set__(thing, value)
 
     def __delete__(self, thing: Any) -> None:
@@ -258,23 +260,17 @@ def _hook_dict(cls: Any, tracker: Tracker, undo: Undo, only: frozenset[str] | No
     """See the attributes an object has in its dictionary; once for a class and all below it."""
     if getattr(cls.__getattribute__, "_sees_attributes", False):
         return
-    get, put, delete = cls.__getattribute__, cls.__setattr__, cls.__delattr__
+    for hook in (
+        _reading(cls.__getattribute__, tracker, only),
+        _writing(cls.__setattr__, tracker, only),
+        _deleting(cls.__delattr__, tracker, only),
+    ):
+        _replace(cls, hook.__name__, hook, undo)
 
-    def counts(thing: Any, name: str) -> bool:
-        if only is not None:
-            return name in only
-        if name[:2] == "__":
-            return False
-        if name in object.__getattribute__(thing, "__dict__"):
-            return True
-        # Not there: what a class offers instead may be hidden by a write.
-        for base in type(thing).__mro__:
-            if name in vars(base):
-                return not hasattr(vars(base)[name], "__get__")
-        return True
 
+def _reading(get: Any, tracker: Tracker, only: frozenset[str] | None) -> Any:
     def __getattribute__(self: Any, name: str) -> Any:
-        if tracker.accesses is None or not counts(self, name):
+        if tracker.accesses is None or not _is_state(self, name, only):
             return get(self, name)
         tracker.touch(self, name, False)
         value = get(self, name)
@@ -282,22 +278,46 @@ def _hook_dict(cls: Any, tracker: Tracker, undo: Undo, only: frozenset[str] | No
             tracker.see_value(self, name, value, sys._getframe(1))
         return value
 
+    __getattribute__._sees_attributes = True  # type: ignore[attr-defined]
+    return __getattribute__
+
+
+def _is_state(thing: Any, name: str, only: frozenset[str] | None) -> bool:
+    """Whether an attribute that is read is no method, property or the like."""
+    if only is not None:
+        return name in only
+    if name[:2] == "__":
+        return False
+    if name in object.__getattribute__(thing, "__dict__"):
+        return True
+    # Not there: what a class offers instead may be hidden by a write.
+    for base in type(thing).__mro__:
+        if name in vars(base):
+            return not hasattr(vars(base)[name], "__get__")
+    return True
+
+
+def _writing(put: Any, tracker: Tracker, only: frozenset[str] | None) -> Any:
     def __setattr__(self: Any, name: str, value: object) -> None:
         counted = tracker.accesses is not None and (only is None or name in only)
         if counted and not hasattr(getattr(self.__class__, name, None), "__set__"):
             tracker.touch(self, name, True)
             if not PLAIN[type(value)]:
                 tracker.see_value(self, name, value, sys._getframe(1))
+        elif tracker.collects:
+            tracker.finalizer_writes(self, name)
         put(self, name, value)
 
+    return __setattr__
+
+
+def _deleting(delete: Any, tracker: Tracker, only: frozenset[str] | None) -> Any:
     def __delattr__(self: Any, name: str) -> None:
         if only is None or name in only:
             tracker.touch(self, name, True)
         delete(self, name)
 
-    __getattribute__._sees_attributes = True  # type: ignore[attr-defined]
-    for hook in (__getattribute__, __setattr__, __delattr__):
-        _replace(cls, hook.__name__, hook, undo)
+    return __delattr__
 
 
 def _hook_init(cls: Any, tracker: Tracker, undo: Undo) -> None:

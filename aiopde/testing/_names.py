@@ -40,7 +40,7 @@ class Names:
         self._numbers: dict[Hashable, int] = {}
         self.fields: dict[int, dict[str, int]] = {}
         """Of each object that has a name, by id: the numbers of its attributes met so far."""
-        self._fields: defaultdict[Hashable, dict[str, int]] = defaultdict(dict)
+        self._fields: defaultdict[Any, dict[str, int]] = defaultdict(dict)
         """The same by name, in whichever execution."""
         self._old: dict[int, tuple[object, Hashable]] = {}
         """Objects that were there before the search, and their names."""
@@ -53,14 +53,24 @@ class Names:
         self._met: dict[int, int] = {}
         self._unborn: list[Any] = []
         """What was taken for old in this execution, as nobody saw it being made."""
+        self._executions = 0
+        self._latecomers: set[str] = set()
+        """The classes of what was taken for old, and was not met in the first execution."""
 
     def forget(self) -> set[str]:
         """Forget what the execution before made; return the classes of what it made unseen."""
         self._new = {}
         self.fields = {number: self._fields[name] for number, (_, name) in self._old.items()}
         unborn, self._unborn = self._unborn, []
+        if self._executions > 1:
+            self._latecomers |= {type(thing).__qualname__ for thing in unborn}
+        self._executions += 1
         # Who holds it: our list, our table, the loop's variable, and the call's argument.
         return {type(thing).__qualname__ for thing in unborn if sys.getrefcount(thing) <= 4}
+
+    def unborn(self) -> list[str]:
+        """Return the classes of which something new turned up again and again, and no birth."""
+        return sorted(self._latecomers.difference(name[0] for name in self._fields))
 
     def begin_step(self, lane: str, step: int) -> None:
         """Note who makes what comes now."""

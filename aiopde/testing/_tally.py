@@ -13,7 +13,7 @@ from ._result import Failure, Progress, Result
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Hashable
 
-    from ._execution import Execution, Search
+    from ._execution import Execution, Search, Watcher
     from ._schedule import Schedule
 
 PROGRESS_EVERY: Final = 0.2
@@ -56,10 +56,10 @@ class Tally:
         plan = next(search)
         while True:
             execution = yield plan
-            if plan.watch is not None:
-                self.notes |= getattr(plan.watch, "notes", frozenset[str]())
+            watch = plan.watch
             self._note(execution)
             if self.failure is not None and not self._keep_going:
+                self._hear(watch)
                 search.close()
                 return f"sampled ({self.schedules})"
             try:
@@ -70,9 +70,15 @@ class Tally:
                 failure = Failure("untracked", str(why), why.execution.schedule)
                 self._fail(failure, why.execution)
                 return f"sampled ({self.schedules})"
+            finally:
+                self._hear(watch)  # what was planned last may have found something, too
             if self.schedules >= self._most:
                 search.close()
                 return f"sampled ({self.schedules})"
+
+    def _hear(self, watch: Watcher | None) -> None:
+        if watch is not None:
+            self.notes |= getattr(watch, "notes", frozenset[str]())
 
     def _note(self, execution: Execution) -> None:
         self.schedules += 1

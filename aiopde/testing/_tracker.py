@@ -69,6 +69,8 @@ class Tracker:
         self._thread = get_ident()
         self._paused: Accesses | None = None
         """Where to note accesses when garbage has been collected."""
+        self.collects = False
+        """Whether that is going on."""
 
     @property
     def tracker(self) -> Tracker:
@@ -316,10 +318,18 @@ class Tracker:
         """
         if get_ident() != self._thread:
             return
-        if phase == "start":
+        self.collects = phase == "start"
+        if self.collects:
             self._paused, self.accesses = self.accesses, None
         else:
             self.accesses, self._paused = self._paused, None
+
+    def finalizer_writes(self, thing: object, field: str) -> None:
+        """Note that what is run with the garbage changes what tasks have met."""
+        going = self._run is not None and self._run.going
+        if going and id(thing) in self.names.fields:
+            what = f"{type(thing).__qualname__}.{field}"
+            self.notes.add(f"{what}, written by a finalizer: nobody knows when one is called")
 
     def touch_name(self, owner: Hashable, name: str, *, write: bool) -> None:
         """Note an access to a variable: of a file, where all of one name are taken for one."""

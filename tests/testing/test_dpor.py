@@ -338,3 +338,31 @@ def test_no_end_to_what_is_kept(backend: Any) -> None:
 
     result = explore(scenario, backend=backend, strategy="dpor", max_schedules=200)
     assert "something that is kept from one schedule to the next" in result.notes
+
+
+class Circle:
+    n: int
+    me: object
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_what_no_init_made_is_told(backend: Any) -> None:
+    """It looks like something that is kept, if it is a circle: the note names its class."""
+
+    async def scenario() -> object:
+        circle = Circle.__new__(Circle)
+        circle.n, circle.me = 0, circle
+
+        async def add() -> None:
+            before = circle.n
+            await anyio.lowlevel.checkpoint()
+            circle.n = before + 1
+
+        async with anyio.create_task_group() as tg:
+            tg.start_soon(add, name="a")
+            tg.start_soon(add, name="b")
+        return circle.n
+
+    result = explore(scenario, backend=backend, strategy="dpor")
+    assert result.verdict == "bounded (not every access can be seen)"
+    assert any("is made anew, and by no __init__: Circle" in note for note in result.notes)

@@ -257,8 +257,11 @@ async def add(counter):
     await checkpoint()
     counter.count = counter.count + 1
 
+def made(kind):
+    return kind()
+
 async def scenario():
-    counter = Counter()
+    counter = made(Counter)
     async with anyio.create_task_group() as tg:
         for name in "abc":
             tg.start_soon(add, counter, name=name)

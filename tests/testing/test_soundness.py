@@ -263,3 +263,62 @@ def test_garbage_of_the_time_before_is_no_unseen_object() -> None:
     finally:
         gc.enable()
     assert result.verdict == "exhaustive", str(result)
+
+
+class Registry:
+    def __init__(self) -> None:
+        self.gone = 0
+
+
+class Slots:
+    __slots__ = ("gone",)
+
+    def __init__(self) -> None:
+        self.gone = 0
+
+
+class Member:
+    """Tells where it is registered that it goes, as no one should."""
+
+    def __init__(self, registry: Any) -> None:
+        self.registry = registry
+        self.me = self  # which only the garbage collector ends
+
+    def __del__(self) -> None:
+        self.registry.gone += 1
+
+
+class Alone(Member):
+    """Writes only to itself."""
+
+    def __del__(self) -> None:
+        self.registry = None
+
+
+@pytest.mark.parametrize(
+    ("member", "registry", "verdict"),
+    [
+        (Member, Registry, "bounded (not every access can be seen)"),
+        (Member, Slots, "bounded (not every access can be seen)"),
+        (Alone, Registry, "exhaustive"),
+    ],
+)
+def test_what_a_finalizer_changes_is_told(member: Any, registry: Any, verdict: str) -> None:
+    """Nobody knows at which step garbage is collected: what tasks share must not hang on it."""
+    shared = registry()
+    garbage = [member(shared)]
+
+    async def scenario() -> object:
+        async def collect() -> None:
+            await checkpoint()
+            assert shared.gone < 2
+            garbage.clear()
+            gc.collect()
+
+        await both(collect, collect)
+        return None
+
+    result = explore(scenario, backend="trio", strategy="dpor")
+    assert result.verdict == verdict, str(result)
+    told = any(f"{registry.__name__}.gone, written by a finalizer" in n for n in result.notes)
+    assert told == (verdict != "exhaustive")

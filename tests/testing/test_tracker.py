@@ -24,9 +24,10 @@ from aiopde.testing import _hooks, _opaque, explore
 from aiopde.testing._accesses import ADD, READ, WRITE, Event
 from aiopde.testing._hooks import hooks
 from aiopde.testing._lane import Lane
+from aiopde.testing._lines import lines_of
 from aiopde.testing._names import Names, owner_of
 from aiopde.testing._tracker import Tracker
-from aiopde.testing._variables import lines_of, look, look_on, variables
+from aiopde.testing._variables import forget_values, look, look_on, variables
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -483,7 +484,7 @@ class TestLines:
     def test_what_is_no_function_any_more(self) -> None:
         """A line of which there was nothing to see is looked at when that is replaced."""
         variables: dict[str, Any] = {}
-        exec("def call(): ...\ndef calls():\n    yield\n    call()", variables)
+        exec("def call(what): ...\ndef calls():\n    yield\n    call(calls)", variables)
         frame, line = variables["calls"]().gi_frame, lines_of(variables["calls"].__code__)[4]
         tracker = stepping()
         look(tracker, frame, line)
@@ -492,6 +493,9 @@ class TestLines:
         variables["call"] = [1]
         look(tracker, frame, line)
         assert keys(tracker) == {("<string>", "call"): READ, ("<string>", "call[]"): READ}
+        assert set(line.idle) == {"call", "calls"}
+        forget_values()  # as at the end of a search
+        assert not line.idle
 
     def test_a_namespace_by_another_name(self) -> None:
         """A class that makes what cannot be hooked."""

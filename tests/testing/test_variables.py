@@ -10,8 +10,9 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from aiopde.testing import explore
+from aiopde.testing._lines import Line, lines_of
 from aiopde.testing._tracker import Tracker
-from aiopde.testing._variables import Line, lines_of, look, variables
+from aiopde.testing._variables import look, variables
 from tests.testing._programs import with_anyio
 from tests.testing.test_footprint import both, same_ends
 

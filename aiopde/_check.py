@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from threading import get_ident
 from typing import Final
 
@@ -39,9 +41,10 @@ def check_seconds(what: str, seconds: object) -> None:
     if seconds is None:
         return
     msg = f"{what} is a number of seconds >= 0, or None for ever, not {seconds!r:.60}"
-    if not isinstance(seconds, int | float):
+    if not isinstance(seconds, int | float) or isinstance(seconds, bool):
         raise TypeError(msg)
-    if not seconds >= 0:
+    # An int beyond all floats could not be added to a loop's time.
+    if not (0 <= seconds <= sys.float_info.max or seconds == math.inf):
         raise ValueError(msg)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import stat
 from errno import EPERM
-from typing import TYPE_CHECKING, Any, cast, final
+from typing import TYPE_CHECKING, Any, Final, cast, final
 
 from ._check import check_bool
 from ._entry import ProcDirEntry
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from ._entry import Tree
 
 
+# What no part of a mount point can be: paths are compared with it as they are written.
+_NO_NAMES: Final = frozenset({"", ".", ".."})
+
+
 @final
 class ProcRoot(ProcDirEntry):
     """The directory everything hangs on; its own parent (``proc_root``)."""
@@ -28,7 +32,8 @@ class ProcRoot(ProcDirEntry):
         msg = f"mountpoint is an absolute path, as '/proc', not {mountpoint!r:.60}"
         if not isinstance(cast("object", mountpoint), str):
             raise TypeError(msg)
-        if not mountpoint.startswith("/") or (mountpoint.endswith("/") and mountpoint != "/"):
+        before, *names = mountpoint.split("/")
+        if mountpoint != "/" and (before or not names or not _NO_NAMES.isdisjoint(names)):
             raise ValueError(msg)
         check_bool("fast_acquire", fast_acquire)
         self._prepare(mountpoint, stat.S_IFDIR | 0o555, None, (0, 1), fast_acquire=fast_acquire)

@@ -206,7 +206,12 @@ def _programs(modules: object) -> dict[str, Program]:
     if not isinstance(modules, collections.abc.Mapping):
         msg = f"modules are programs by name, as {{'driver': main}}, not {modules!r:.60}"
         raise TypeError(msg)
-    return dict(cast("Mapping[str, Program]", modules))
+    programs = dict(cast("Mapping[str, Program]", modules))
+    for name, program in programs.items():
+        check_module_name(name)
+        if not isinstance(program, str | os.PathLike):
+            _check_main(program)
+    return programs
 
 
 def _folders(module_path: object) -> list[str]:

@@ -52,7 +52,9 @@ class TestTree:
             proc.create("x", ProcOps())
         refuse()
 
-    @pytest.mark.parametrize("mountpoint", ["", "proc", "/proc/", "//"])
+    @pytest.mark.parametrize(
+        "mountpoint", ["", "proc", "x/y", "/proc/", "//", "/x//y", "/x/./y", "/x/../y", "/.."]
+    )
     def test_mountpoint_is_an_absolute_path(self, mountpoint: str) -> None:
         """
         What absolute paths begin with begins with a slash itself, and does not end with one.

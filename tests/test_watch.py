@@ -228,7 +228,7 @@ class TestGrace:
             await anyio.sleep(0.6)
             assert not it.reader.done
 
-    @pytest.mark.parametrize("grace", [-1, math.nan])
+    @pytest.mark.parametrize("grace", [-1, math.nan, 10**400])
     async def test_that_is_no_time(self, grace: float) -> None:
         """
         Less than nothing is a ValueError, of a tree as of a removal, which then has not begun.

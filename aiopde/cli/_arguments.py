@@ -114,6 +114,23 @@ class _BelongsBehind(argparse.Action):
         parser.error(f"{option_string} belongs behind the command: aiopde COMMAND {option_string}")
 
 
+class _Version(argparse.Action):
+    """Shows the version, which is looked up only then: that takes longer than most commands."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: object,
+        option_string: str | None = None,
+    ) -> NoReturn:
+        """Print it, and exit."""
+        from importlib import metadata
+
+        print(f"aiopde {metadata.version('aiopde')}")
+        parser.exit()
+
+
 def make_parser() -> Parser:
     """Describe every command and its options."""
     parser = Parser(
@@ -122,6 +139,7 @@ def make_parser() -> Parser:
         epilog="Begin with 'aiopde run': it shows something, and says what to type next.",
         allow_abbrev=False,
     )
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
     options = ("--control", "--json", "--backend")
     parser.add_argument(
         *options,

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -118,6 +119,14 @@ def test_help_lists_the_commands(run_command: RunCommand) -> None:
     code, out, _ = run_command("--help")
     assert code == 0
     assert "race" in out
+
+
+def test_version(run_command: RunCommand) -> None:
+    """
+    `aiopde --version` says which is installed.
+    """
+    version = metadata.version("aiopde")
+    assert run_command("--version") == (0, f"aiopde {version}\n", "")
 
 
 def test_help_of_a_command_lists_its_exit_codes(run_command: RunCommand) -> None:

@@ -29,8 +29,8 @@ SECONDS: Final = 90
 """A mutant that hangs has been noticed, too."""
 # Without the explored races: they have mutants of their own, and take as long as all the rest.
 TESTS: Final = (
-    *(f"tests/test_{name}.py" for name in ("fast", "killable", "modules", "mutex", "removal")),
-    *(f"tests/test_{name}.py" for name in ("unload", "wait", "watch")),
+    *(f"tests/test_{name}.py" for name in ("fast", "killable", "mapping", "modules", "mutex")),
+    *(f"tests/test_{name}.py" for name in ("removal", "unload", "wait", "watch")),
     *("tests/races", "tests/properties"),
     "--ignore=tests/races/explored",
 )

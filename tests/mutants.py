@@ -4,9 +4,9 @@ Break the package on purpose, in one way after the other, and see that the race 
     python -m tests.mutants [WORD…]
 
 applies each mutation (whose name has one of the words in it) to a copy of the package, and runs
-the tests of races/, properties/ and a few others on it. It prints which test noticed first, and
-exits with 1 if none did, or if a mutation does not fit the source any more: then mend it here. Not
-part of the test suite: it takes some seconds a mutant.
+the tests of races/ and properties/ on it, and of what else goes before them. It prints which test
+noticed first, and exits with 1 if none did, or if a mutation does not fit the source any more: then
+mend it here. Not part of the test suite: it takes some seconds a mutant.
 """
 
 # ruff: noqa: T201  it is a command
@@ -29,7 +29,9 @@ SECONDS: Final = 90
 """A mutant that hangs has been noticed, too."""
 # Without the explored races: they have mutants of their own, and take as long as all the rest.
 TESTS: Final = (
-    *("tests/test_fast.py", "tests/test_removal.py", "tests/races", "tests/properties"),
+    *(f"tests/test_{name}.py" for name in ("fast", "killable", "mapping", "modules", "mutex")),
+    *(f"tests/test_{name}.py" for name in ("removal", "unload", "wait", "watch")),
+    *("tests/races", "tests/properties"),
     "--ignore=tests/races/explored",
 )
 

@@ -54,6 +54,25 @@ class TestHandOff:
             assert s.busy == set()
             assert s.log.count("closer release file") == 0
 
+    async def test_two_closes_at_once_close_it_once(self) -> None:
+        """
+        Who closes one descriptor twice, in two tasks, has not closed another one of the file.
+        """
+        async with Stage() as s:
+            file = await s.opened("file", s.create("x", "", "read release"))
+            other = file.dup()
+            s.start("first", file.aclose)
+            s.start("second", file.aclose)
+            await quiet()
+            assert sorted(s.log) == ["file done", "first done", "second done"]
+            s.start("reader", other.read, 3)
+            await quiet()
+            assert s.log[3:] == ["reader read file", "reader done"]
+            assert s.actors["reader"].value == DATA[:3]
+            s.start("last", other.aclose)
+            await quiet()
+            assert s.log[5:] == ["last release file", "last done"]
+
     async def test_L9_a_close_after_the_forced_release_releases_nothing(self) -> None:
         """
         Closing a file that removal released succeeds, at once, and runs no handler again.

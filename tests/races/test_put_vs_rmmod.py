@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import anyio
 import pytest
 from anyio import create_task_group, wait_all_tasks_blocked
+from anyio.lowlevel import checkpoint
 
 from aiopde import Kernel, ModuleState
 from tests.helpers import start
@@ -69,3 +70,37 @@ async def test_no_reference_while_exit_runs() -> None:
         may_exit.set()
         await wait_all_tasks_blocked()
         assert rmmod.done
+
+
+@pytest.mark.parametrize("steps", range(5))
+async def test_nobody_comes_between_the_look_and_the_going(steps: int) -> None:
+    """
+    A reference that is asked for, however many steps later, is refused, or refuses the unload.
+    """
+
+    async def main(kernel: Kernel) -> AsyncIterator[None]:
+        yield
+
+    async def get_later() -> None:
+        for _ in range(steps):
+            await checkpoint()
+        won.append(module.try_get())
+
+    async def unload() -> None:
+        try:
+            await kernel.rmmod("main")
+        except BlockingIOError:
+            won.append(False)
+        else:
+            won.append(True)
+
+    for _ in range(10):  # on trio, who of two moves first is drawn by lot
+        won: list[bool] = []
+        async with Kernel() as kernel:
+            module = await kernel.insmod(main)
+            async with create_task_group() as tg:
+                tg.start_soon(unload)
+                tg.start_soon(get_later)
+            assert sorted(won) == [False, True]
+            if module.refcnt > 0:
+                module.put()

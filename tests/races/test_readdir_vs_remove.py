@@ -85,3 +85,18 @@ async def test_a_listing_goes_on_while_the_directory_is_going() -> None:
         s.start("rewind", s.value("directory").lseek, 0)
         await quiet()
         assert await names(s, "second") == [".", ".."]
+
+
+async def test_I30_two_who_list_by_one_descriptor_share_its_position() -> None:
+    """
+    However they take turns, each name is told to one of them, and once.
+    """
+    async with Stage() as s:
+        for name in "abcd":
+            s.create(name)
+        await s.opened("directory", "", os.O_RDONLY)
+        for lister in ("first", "second"):
+            s.start(lister, s.value("directory").getdents, 4)
+        await quiet()
+        told = [line.name for lister in ("first", "second") for line in s.value(lister)]
+        assert sorted(told) == [".", "..", *"abcd"]

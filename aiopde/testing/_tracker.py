@@ -69,7 +69,7 @@ class Tracker:
         self._thread = get_ident()
         self._paused: Accesses | None = None
         """Where to note accesses when garbage has been collected."""
-        self.collects = False
+        self.collects: bool = False
         """Whether that is going on."""
 
     @property

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ._check import check_int
 from ._errors import bad_file
 from ._file import ProcFile
-from ._open_file import MAX_RW_COUNT
+from ._open_file import DEFAULT_SIZE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -25,7 +25,7 @@ class Directory(ProcFile):
 
     __slots__ = ()
 
-    async def _read(self, size: int = MAX_RW_COUNT) -> bytes:
+    async def _read(self, size: int = DEFAULT_SIZE) -> bytes:
         raise self._directory("read", EISDIR)
 
     async def _pread(self, size: int, offset: int) -> bytes:
@@ -81,7 +81,7 @@ class Path(ProcFile):
             return file
         raise bad_file(call)
 
-    async def _read(self, size: int = MAX_RW_COUNT) -> bytes:
+    async def _read(self, size: int = DEFAULT_SIZE) -> bytes:
         raise bad_file("read")
 
     async def _write(self, data: bytes) -> int:

@@ -19,7 +19,7 @@ from ._errors import Unique, bad_file, error
 from ._flags import readable, writable
 from ._ioctl import run_ioctl
 from ._mapping import Mapping
-from ._open_file import CLOSED, DEFAULT_POLLMASK, MAX_RW_COUNT, File
+from ._open_file import CLOSED, DEFAULT_POLLMASK, DEFAULT_SIZE, File
 from ._trace import sinks
 from ._wait import Wakeup
 
@@ -70,14 +70,15 @@ class ProcFile(Unique, AsyncResource):
 
     # -- read and write -------------------------------------------------------------------------
 
-    async def read(self, size: int = MAX_RW_COUNT) -> bytes:
+    async def read(self, size: int = DEFAULT_SIZE) -> bytes:
         """
         Run the read handler at the file position, and advance that by what it returned.
 
         A second reader of the same open file waits for the first; readers of other files do not.
 
         Args:
-            size: Most bytes to return, >= 0; by default as many as one call may.
+            size: Most bytes to return, >= 0; by default 2**30 - 1. One call returns no more than
+                ``MAX_RW_COUNT``, whatever is asked for.
 
         Returns:
             0 to *size* bytes. Fewer than asked is not yet the end of the file, ``b""`` is.

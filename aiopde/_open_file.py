@@ -28,6 +28,8 @@ DEFAULT_POLLMASK: Final = select.POLLIN | select.POLLOUT | select.POLLRDNORM | s
 """What poll says where there is no handler to ask: 0x145."""
 MAX_RW_COUNT: Final = 0x7FFFF000
 """The most bytes one read or write moves, as in Linux."""
+DEFAULT_SIZE: Final = (1 << 30) - 1
+"""What a read without a size asks for: a GiB, the most that goes the short way."""
 # One call inside, and removal has begun.
 _ALONE: Final = BIAS + 1
 _ALWAYS_POLLED: Final = select.POLLERR | select.POLLHUP

@@ -21,7 +21,7 @@ from ._invoke import (
     run,
     write_at_position,
 )
-from ._open_file import MAX_RW_COUNT, check_size, no_size
+from ._open_file import DEFAULT_SIZE, MAX_RW_COUNT, check_size, no_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -32,16 +32,16 @@ if TYPE_CHECKING:
 
 # The hot path, written out: a helper, a context manager or a decorator would each cost more
 # than the guard itself. One attribute tells a file nobody is inside of (0) from one that is
-# busy or going away, and leaving is as cheap as long as nobody else came meanwhile. Sizes are
-# the default (MAX_RW_COUNT, as a constant) or below 2**30; others go the long way, and what is no
-# int cannot be shifted. (To compare with both limits takes 5 % longer without a size, and lets a
-# float pass. A slot for the reader in each file takes 3 % off, for 8 bytes more; a function made
-# for each file, 8 %, for some 200.)
-async def read(self: ProcFile, size: int = MAX_RW_COUNT) -> bytes:
+# busy or going away, and leaving is as cheap as long as nobody else came meanwhile. One shift
+# tells the sizes below 2**30 from what goes the long way: more, less than 0, and what is no int,
+# which cannot be shifted. (To compare with both limits takes 5 % longer, and lets a float pass. A
+# slot for the reader in each file takes 3 % off, for 8 bytes more; a function made for each file,
+# 8 %, for some 200.)
+async def read(self: ProcFile, size: int = DEFAULT_SIZE) -> bytes:
     """Run a coroutine function."""
     file = self._file
     try:
-        if file._in_use or (size != 0x7FFFF000 and size >> 30):
+        if file._in_use or size >> 30:
             size = await file._take_position("read", size)
         else:
             file._in_use = 1
@@ -61,7 +61,7 @@ async def read(self: ProcFile, size: int = MAX_RW_COUNT) -> bytes:
 
 
 # The long way, for calls that may be killed: those run in a cancel scope of their own.
-async def read_run(self: ProcFile, size: int = MAX_RW_COUNT) -> bytes:
+async def read_run(self: ProcFile, size: int = DEFAULT_SIZE) -> bytes:
     """Run any handler, in the way that has tracepoints too."""
     file = self._file
     size = await file._take_position("read", size)
@@ -72,11 +72,11 @@ async def read_run(self: ProcFile, size: int = MAX_RW_COUNT) -> bytes:
 
 
 # Nothing can run beside a plain function, so it needs to be let in, but not to be counted.
-async def read_plain(self: ProcFile, size: int = MAX_RW_COUNT) -> bytes:
+async def read_plain(self: ProcFile, size: int = DEFAULT_SIZE) -> bytes:
     """Call a plain function."""
     file = self._file
     try:
-        if file._in_use or (size != 0x7FFFF000 and size >> 30):
+        if file._in_use or size >> 30:
             return await read_run(self, size)
     except TypeError:
         check_size("read", size)
@@ -88,12 +88,12 @@ async def read_plain(self: ProcFile, size: int = MAX_RW_COUNT) -> bytes:
     return data
 
 
-async def read_absent(self: ProcFile, size: int = MAX_RW_COUNT) -> bytes:
+async def read_absent(self: ProcFile, size: int = DEFAULT_SIZE) -> bytes:
     """Refuse: there is no such handler."""
     raise self._file._refuse_absent("read", EIO)
 
 
-async def read_bad(self: ProcFile, size: int = MAX_RW_COUNT) -> bytes:
+async def read_bad(self: ProcFile, size: int = DEFAULT_SIZE) -> bytes:
     """Refuse: it is not open for that."""
     raise bad_file("read")
 

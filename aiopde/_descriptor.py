@@ -46,7 +46,10 @@ def handle_class(entry: ProcDirEntry, flags: int) -> type[ProcFile]:
     if key not in handles:
         handles[key] = _make_handle_class(entry, flags)
         if entry.fast_acquire and not entry.killable and mode != os.O_ACCMODE:
-            entry.ops._quick_handles[mode] = (FILES[mode], handles[key])
+            entry.ops._quick_handles[mode] = (
+                FILES[mode, entry.ops._release_suspends],
+                handles[key],
+            )
     return cast("type[ProcFile]", handles[key])
 
 

@@ -62,6 +62,10 @@ class File(Unique):
 
     # Its class's or its own; see new_file().
     _flags: int
+    # Set when a release begins that may wait for something (`closing` in struct pde_opener), and
+    # only where there is such a handler. Not in Traffic: a call that comes too late has nothing
+    # to do with that.
+    _began: bool
     # Calls inside; BIAS is added when the entry is removed. Of those that use the position there
     # can be one. As soon as there is more to say, what says it, and has the number too: so one
     # look tells a call that nobody is in its way (0), and that nobody came meanwhile (1). That is
@@ -101,8 +105,7 @@ class File(Unique):
     @property
     def _closing(self) -> bool:
         """Whether a release that may wait for something has begun, or is over."""
-        traffic = self._traffic
-        return traffic is not None and traffic.closing
+        return hasattr(self, "_began")
 
     @property
     def _traffic(self) -> Traffic | None:
@@ -378,7 +381,8 @@ class File(Unique):
 
     async def _run_release(self) -> None:
         """Run the release handler here and now; the caller sees to the shield it may need."""
-        self._own_traffic().closing = True
+        slow: Any = self  # of a class that has a word for it
+        slow._began = True
         if sinks:
             emit("release", self.entry.path)
         try:
@@ -419,11 +423,16 @@ class File(Unique):
             traffic.completion.set()
 
 
-def _opened_with(flags: int) -> type[File]:
-    return type("File", (File,), {"__slots__": (), "__module__": "aiopde", "_flags": flags})
+def _file_class(flags: int, release_suspends: bool) -> type[File]:
+    slots = ("_began",) if release_suspends else ()  # a word that most have no use for
+    return type("File", (File,), {"__slots__": slots, "__module__": "aiopde", "_flags": flags})
 
 
-FILES: Final = {flags: _opened_with(flags) for flags in (os.O_RDONLY, os.O_WRONLY, os.O_RDWR)}
+FILES: Final = {
+    (flags, suspends): _file_class(flags, suspends)
+    for flags in (os.O_RDONLY, os.O_WRONLY, os.O_RDWR)
+    for suspends in (False, True)
+}
 """What most files are: the class says how they were opened, which saves each of them a word."""
 
 
@@ -431,14 +440,15 @@ FILES: Final = {flags: _opened_with(flags) for flags in (os.O_RDONLY, os.O_WRONL
 class FlaggedFile(File):
     """A file that was opened with more flags, and has a word for them."""
 
-    __slots__ = ("_flags",)
+    __slots__ = ("_began", "_flags")
 
 
 def new_file(entry: ProcDirEntry, flags: int) -> File:
     """Make an open file. What opens or reads quickly does the same in place."""
+    usual = FILES.get((flags, entry.ops._release_suspends))
     file: File
-    if flags in FILES:
-        file = FILES[flags]()
+    if usual is not None:
+        file = usual()
     else:
         file = flagged = FlaggedFile()
         flagged._flags = flags

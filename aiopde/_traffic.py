@@ -29,14 +29,12 @@ class Traffic:
     One that has seen something of it has its own of this, in the place of its plain number.
     """
 
-    __slots__ = ("closing", "completion", "descriptors", "in_use", "queue", "shared")
+    __slots__ = ("completion", "descriptors", "in_use", "queue", "shared")
 
     def __init__(self, in_use: int) -> None:
         # What the plain number was: the calls inside, and BIAS.
         self.in_use: int = in_use
-        # Whether a release that may wait for something has begun (`closing` in struct pde_opener).
-        self.closing: bool = False
-        # What that sets when it is over; made by who waits for it.
+        # What the release that has begun sets when it is over; made by who waits for it.
         self.completion: anyio.Event | None = None
         self.descriptors: int = 1
         # Who waits for the position.

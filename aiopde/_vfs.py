@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 # A symlink at the end is not followed then, so that a dangling one exists already.
 _MAKE_NEW: Final = os.O_CREAT | os.O_EXCL
-_ReadFile: Final = FILES[os.O_RDONLY]
+_ReadFile: Final = FILES[os.O_RDONLY, False]
 _O_DIRECT: Final = getattr(os, "O_DIRECT", 0)  # not on every system
 
 

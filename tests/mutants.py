@@ -723,7 +723,7 @@ MUTANTS: Final = (
     Mutant(
         "release: the closing bit is not set",
         "_open_file.py",
-        "        self._own_traffic().closing = True\n",
+        "        slow._began = True\n",
         "        pass\n",
     ),
     Mutant(

@@ -39,12 +39,13 @@ async def open_entry(entry: ProcDirEntry, flags: int) -> ProcFile:
 
     Linux: ``proc_reg_open``.
     """
-    file = new_file(entry, flags & ~_OPEN_ONLY)
+    flags &= ~_OPEN_ONLY
     if entry.ops is NO_OPS or flags & os.O_PATH:
         entry._add_holder()  # nothing to shut, nothing to release
-        return new_descriptor(directory_class(entry, flags), file)
+        return new_descriptor(directory_class(entry, flags), new_file(entry, flags))
     if entry._in_use < 0:
         raise refuse("open", entry)
+    file = new_file(entry, flags)
     if entry.ops.open is None:
         entry._add_file(file)
     else:
